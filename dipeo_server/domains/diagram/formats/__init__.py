@@ -1,0 +1,1 @@
+"""The ways a diagram is written down: light, native and readable."""

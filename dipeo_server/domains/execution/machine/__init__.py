@@ -1,0 +1,1 @@
+"""The execution machine: everything that changes the state of an execution."""

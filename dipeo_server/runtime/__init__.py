@@ -1,0 +1,1 @@
+"""The part that acts: runs what the machine wants, through the ports."""

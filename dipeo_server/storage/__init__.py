@@ -1,0 +1,1 @@
+"""The stores behind the ports: memory, SQLite and what they share."""

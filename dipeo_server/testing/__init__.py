@@ -1,0 +1,1 @@
+"""Parts for tests and demonstrations, shipped because node authors need them too."""
