@@ -1,0 +1,112 @@
+"""What a handler gives back: a NodeOutput, a skip, or the wish to wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, TypeAlias
+
+from dipeo_server.domains.execution.envelope import ContentType
+
+DEFAULT_PORT: Final = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """Tokens of a language model; whole numbers, summed over an execution."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+
+    @property
+    def total(self) -> int:
+        """Input and output together (cached tokens are part of the input)."""
+        return self.input + self.output
+
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        return TokenUsage(
+            self.input + other.input, self.output + other.output, self.cached + other.cached
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One line of the execution's conversation: who said what to whom.
+
+    `sender` and `recipient` are person keys, or `system` for prompts.
+    """
+
+    id: str
+    sender: str
+    recipient: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOutput:
+    """Named values of one NodeRun (source document 001).
+
+    `value` maps output names to JSON values. A single `default` is the node's plain result; names
+    that are ports of the node type fire those ports (a None among several does not fire).
+    `metadata` is everything that is not data: timings, tokens, model names.
+    """
+
+    value: Mapping[str, Any]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    content_type: ContentType | None = None
+    token_usage: TokenUsage | None = None
+    messages: tuple[Message, ...] = ()
+
+
+class Skip(Enum):
+    """The type of SKIP_BRANCH."""
+
+    BRANCH = "skip_branch"
+
+
+SKIP_BRANCH: Final = Skip.BRANCH
+"""Returned by a handler: no edge gets a live token; what only depends on it is SKIPPED."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForPerson:
+    """Returned by a handler: raise a barrier and wait for a decision.
+
+    `timeout` in seconds (None = for ever); `default_action` is applied when it passes: "approve",
+    "reject", "skip", or "answer" (with `default_answer`). `kind` is "approval" or "answer".
+    `variable` names the execution variable that takes the decision.
+    """
+
+    kind: str
+    prompt: Any
+    answer_schema: Mapping[str, Any] | None = None
+    timeout: float | None = None
+    default_action: str | None = None
+    default_answer: Any = None
+    variable: str | None = None
+    bypass_on_skip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WaitUntil:
+    """Returned by a handler: complete with `output` after `seconds`; survives a restart."""
+
+    seconds: float
+    output: NodeOutput
+
+
+HandlerResult: TypeAlias = NodeOutput | Skip | WaitForPerson | WaitUntil
+
+
+def create_node_output(
+    value: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    content_type: ContentType | None = None,
+    token_usage: TokenUsage | None = None,
+    messages: tuple[Message, ...] = (),
+) -> NodeOutput:
+    """The only way a handler builds its output: named values, and metadata beside them."""
+    return NodeOutput(dict(value), dict(metadata or {}), content_type, token_usage, messages)

@@ -1,0 +1,350 @@
+"""What the engine and its handlers need from outside: every port in one place, as protocols."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from dipeo_server.domains.execution.events import Event, Recorded
+from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
+from dipeo_server.domains.execution.output import TokenUsage
+from dipeo_server.domains.execution.status import ExecutionStatus
+
+# --- what handlers use -------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """Wall time for records, monotonic time for durations."""
+
+    def now(self) -> datetime:
+        """Aware, UTC."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; cancellable."""
+        ...
+
+
+class Files(Protocol):
+    """The one way to files: paths are relative to the base directory and never leave it.
+
+    Every method raises PathDenied for a path that would leave it (absolute paths outside, `..`,
+    symbolic links) and FileMissing where a file to read is absent.
+    """
+
+    async def read_text(self, path: str) -> str:
+        """UTF-8 text of one file. Raises OutputTooLarge beyond the size limit."""
+        ...
+
+    async def write_text(self, path: str, text: str, *, append: bool = False) -> str:
+        """Write atomically (or append); makes folders. Gives the path relative to the base."""
+        ...
+
+    async def exists(self, path: str) -> bool:
+        """Is there a regular file?"""
+        ...
+
+    async def glob(self, pattern: str) -> list[str]:
+        """Files that match, sorted, relative to the base directory; `**` is recursive."""
+        ...
+
+
+LineSink = Callable[[str, str], None]
+"""Takes (stream, line) as a process prints: stream is "stdout" or "stderr", no newline."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRequest:
+    """User code for a child process. Either `code` or `file_path` is set.
+
+    `inputs` by name (JSON values); `timeout` in seconds; `function_name` is the function that is
+    called where the code defines it.
+    """
+
+    language: Literal["python", "bash"]
+    code: str | None
+    file_path: str | None
+    function_name: str
+    inputs: Mapping[str, Any]
+    timeout: float
+    node_id: str
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+class CodeRunner(Protocol):
+    """Runs user code in a child process of its own session."""
+
+    @property
+    def isolation(self) -> str:
+        """What holds the code in: "process" for now (shown in serverInfo.isolation)."""
+        ...
+
+    async def run(self, request: CodeRequest, on_line: LineSink) -> Any:
+        """The code's result as a JSON value.
+
+        Raises CodeError (the traceback's last lines in the message), NodeTimeout, OutputTooLarge,
+        FileMissing, PathDenied. Cancelling it kills the whole process group.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of a model request."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One call of a language model; None means: the model's own default."""
+
+    service: str
+    model: str
+    messages: tuple[ChatMessage, ...]
+    api_key_id: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    json_schema: Mapping[str, Any] | None = None
+    schema_name: str = "output"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReply:
+    """What a model answered; `usage` None where the service told none."""
+
+    text: str
+    model: str
+    usage: TokenUsage | None = None
+
+
+class LanguageModels(Protocol):
+    """Chat completion by service name."""
+
+    async def chat(
+        self, request: ChatRequest, on_token: Callable[[str], None] | None = None
+    ) -> ChatReply:
+        """One reply. Streams to `on_token` where given.
+
+        Raises ModelNotConfigured, ModelError (retryable where a retry may help).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One HTTP call; `body` is sent as JSON unless it is text."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRun:
+    """A sub-diagram to run: a path below the base directory, or a document.
+
+    `key` tells several children of one NodeRun apart (batch items); asking twice for the same key
+    gives the same child.
+    """
+
+    path: str | None
+    document: Any
+    format: str | None
+    variables: Mapping[str, Any]
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildResult:
+    """How a child execution ended; `outputs` by endpoint node key, `last` of the last node."""
+
+    execution_id: ExecutionID
+    status: ExecutionStatus
+    outputs: Mapping[str, Any]
+    last: Any
+    error: Mapping[str, Any] | None
+
+
+class SubDiagrams(Protocol):
+    """Runs child executions; a child outlives a restart and is found again by its key."""
+
+    async def run(self, child: ChildRun) -> ChildResult:
+        """Start (or find) the child, wait for its end. Raises NodeError if it cannot start."""
+        ...
+
+
+# --- what the runner uses ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A mutation's key, committed with its events: same key and request, same answer."""
+
+    principal: str
+    key: str
+    mutation: str
+    request_hash: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotentAnswer:
+    """What the mutation with that key was answered."""
+
+    request_hash: str
+    mutation: str
+    execution_id: ExecutionID
+    answer: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedAnswer:
+    """An idempotency record to commit together with events."""
+
+    idempotency: Idempotency
+    answer: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionSummary:
+    """The one row per execution, written in the transaction of its events."""
+
+    id: ExecutionID
+    status: ExecutionStatus
+    last_seq: Seq
+    name: str | None = None
+    diagram_id: str | None = None
+    content_hash: str | None = None
+    parent_id: ExecutionID | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    token_usage: TokenUsage = field(default_factory=TokenUsage)
+    error: Mapping[str, Any] | None = None
+    waiting_barriers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionQuery:
+    """A filter and a page of the executions list; newest first.
+
+    `after` and `before` are cursors: an execution id of the list.
+    """
+
+    statuses: frozenset[ExecutionStatus] | None = None
+    diagram_id: str | None = None
+    parent_id: ExecutionID | None = None
+    started_after: datetime | None = None
+    started_before: datetime | None = None
+    is_active: bool | None = None
+    has_waiting_barriers: bool | None = None
+    first: int = 20
+    after: ExecutionID | None = None
+    last: int | None = None
+    before: ExecutionID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPage:
+    """One page of summaries (newest first) with what lies around it."""
+
+    items: tuple[ExecutionSummary, ...]
+    has_next: bool
+    has_previous: bool
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One line a node printed: telemetry, not a fact; never folded."""
+
+    node_run: NodeRun
+    stream: str
+    level: str
+    text: str
+    at: datetime
+    cursor: int = 0
+
+
+class StateStore(Protocol):
+    """The event log and what is indexed beside it.
+
+    Only `append` and `read` are needed for correctness: everything else is a cache or an index.
+    """
+
+    async def append(
+        self,
+        execution_id: ExecutionID,
+        events: Sequence[Recorded],
+        *,
+        after: Seq,
+        summary: ExecutionSummary,
+        answers: Sequence[KeyedAnswer] = (),
+    ) -> None:
+        """Commit events, summary and idempotency records together; returns when durable.
+
+        Raises ConcurrentAppend if `after` is not the log's tail, IdempotencyMismatch if one of the
+        keys is already stored, StorageFull, StorageError; then nothing was committed.
+        """
+        ...
+
+    async def read(
+        self, execution_id: ExecutionID, *, after: Seq = Seq(0), limit: int = 256
+    ) -> Sequence[Recorded]:
+        """At most `limit` committed events behind `after`, ascending; empty if there are none."""
+        ...
+
+    async def summary(self, execution_id: ExecutionID) -> ExecutionSummary | None:
+        """The execution's row, or None."""
+        ...
+
+    async def list_executions(self, query: ExecutionQuery) -> ExecutionPage:
+        """A page of the list, newest first."""
+        ...
+
+    async def active(self) -> Sequence[ExecutionID]:
+        """Ids of all executions that have not ended, oldest first (an index)."""
+        ...
+
+    async def find_answer(
+        self, principal: str, key: str, *, now: datetime
+    ) -> IdempotentAnswer | None:
+        """The stored answer of that key, unless it has expired."""
+        ...
+
+    async def append_logs(self, execution_id: ExecutionID, lines: Sequence[LogRecord]) -> None:
+        """Store log lines (their `cursor` is given here); not durable before the next commit."""
+        ...
+
+    async def read_logs(
+        self,
+        execution_id: ExecutionID,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        node: str | None = None,
+    ) -> Sequence[LogRecord]:
+        """Log lines behind the cursor `after`, ascending."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is queued, then release everything."""
+        ...
+
+
+class EventSource(Protocol):
+    """Live reading of one execution's log."""
+
+    def events(self, execution_id: ExecutionID, *, after: Seq = Seq(0)) -> AsyncIterator[Recorded]:
+        """(after, now], then live; ends behind the terminal event. Without gap or duplicate."""
+        ...
+
+
+Emit = Callable[[Event], Awaitable[None]]
