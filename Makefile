@@ -1,0 +1,60 @@
+# Everything a developer or a CI machine does; `make` alone lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := .venv/bin
+PYTHON ?= python3
+WORKERS ?= 2
+SEED ?=
+FILE ?= examples/debate.light.yaml
+STAMP := .venv/.installed
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --extra sandbox --extra testing --group dev
+
+.PHONY: help install run serve test check fmt lock schema bench sim prove clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+
+install: $(STAMP) ## Make .venv with everything pinned; done by the others when it is missing
+
+$(STAMP): pyproject.toml .ci/requirements.txt .ci/install-python
+	.ci/install-python "$(PYTHON)" $(BIN)
+	@touch $@
+
+run: $(STAMP) ## Run a diagram in the terminal [FILE=examples/debate.light.yaml]
+	$(BIN)/dipeo-server run $(FILE)
+
+serve: $(STAMP) ## Serve GraphQL on http://127.0.0.1:8000/graphql
+	$(BIN)/dipeo-server serve
+
+test: $(STAMP) ## Run the tests, without the large counts [WORKERS=2]
+	$(BIN)/pytest -n $(WORKERS) -ra -m "not slow and not prove"
+
+check: $(STAMP) ## Lint, format, types, layers and house rules; changes nothing
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/codespell
+	$(BIN)/mypy && $(BIN)/lint-imports --no-logo
+	$(BIN)/pytest -q -ra tests/house
+
+fmt: $(STAMP) ## Format, and mend what can be mended safely
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lock: $(STAMP) ## Pin every dependency anew in .ci/requirements.txt [UPGRADE=--upgrade]
+	$(BIN)/$(COMPILE) $(UPGRADE) pyproject.toml --output-file .ci/requirements.txt
+
+schema: $(STAMP) ## Print the GraphQL schema into schema.graphql
+	$(BIN)/dipeo-server export-schema > .venv/schema.graphql
+	@cp .venv/schema.graphql schema.graphql
+
+bench: $(STAMP) ## Measure, and write the figures with their machine
+	@test -d bench || { echo "There is no bench/ here yet: nothing was measured." >&2; exit 2; }
+	$(BIN)/python -m bench
+
+sim: $(STAMP) ## Simulate crashes, orders and faults in virtual time [SEED=8412]
+	SEED=$(SEED) $(BIN)/pytest -ra tests/simulation
+
+prove: $(STAMP) ## Run the large counts behind the promises; takes long
+	$(BIN)/pytest -n $(WORKERS) -ra -m "slow or prove" --timeout 1800
+
+clean: ## Remove .venv and what tools leave behind
+	rm -rf .venv .*_cache .hypothesis .coverage* dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
