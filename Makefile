@@ -38,8 +38,11 @@ check: $(STAMP) ## Lint, format, types, layers and house rules; changes nothing
 fmt: $(STAMP) ## Format, and mend what can be mended safely
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-lock: $(STAMP) ## Pin every dependency anew in .ci/requirements.txt [UPGRADE=--upgrade]
+lock: | $(BIN)/uv ## Pin every dependency anew in .ci/requirements.txt [UPGRADE=--upgrade]
 	$(BIN)/$(COMPILE) $(UPGRADE) pyproject.toml --output-file .ci/requirements.txt
+
+$(BIN)/uv:
+	$(MAKE) install
 
 schema: $(STAMP) ## Print the GraphQL schema into schema.graphql
 	$(BIN)/dipeo-server export-schema > .venv/schema.graphql
