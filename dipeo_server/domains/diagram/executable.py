@@ -159,6 +159,7 @@ class ExecutablePerson:
     service: str
     model: str
     system_prompt: str | None = None
+    prompt_file: str | None = None
     api_key_id: str | None = None
 
 

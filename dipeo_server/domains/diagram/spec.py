@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +18,10 @@ class NodeProps(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+
+    def crash_policy(self) -> AfterCrash | None:
+        """What a crash means for this very node; None = what its type says."""
+        return None
 
 
 class RetrySettings(BaseModel):
@@ -80,7 +85,7 @@ class NodeSpec:
     """
 
     type: str
-    props: type[NodeProps]
+    props: builtins.type[NodeProps]
     ports: Ports = ONE_IN_ONE_OUT
     category: str = "other"
     label: str = ""

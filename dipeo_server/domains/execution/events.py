@@ -63,7 +63,6 @@ class ExecutionStarted:
     actor: str | None = None
     parent_id: ExecutionID | None = None
     parent: NodeRun | None = None
-    initial_outputs: Mapping[str, Any] = field(default_factory=dict)
     kind: Literal["execution_started"] = "execution_started"
 
 

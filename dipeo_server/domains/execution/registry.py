@@ -44,7 +44,7 @@ class Registration:
 _declared: dict[str, Registration] = {}
 
 
-def node_handler(
+def node_handler(  # noqa: PLR0913 - the authors' API: every option is keyword-only.
     type_: str,
     *,
     props: type[NodeProps] = NodeProps,

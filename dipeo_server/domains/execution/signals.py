@@ -10,7 +10,7 @@ from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.delta import StateDelta
 from dipeo_server.domains.execution.events import BarrierAction, ErrorStrategy, Failure
 from dipeo_server.domains.execution.ids import BarrierID, ExecutionID, NodeRun
-from dipeo_server.domains.execution.output import HandlerResult, TokenUsage
+from dipeo_server.domains.execution.output import HandlerResult, NodeOutput, TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,6 @@ class StartRequested:
     actor: str | None = None
     parent: NodeRun | None = None
     parent_id: ExecutionID | None = None
-    initial_outputs: Mapping[str, Any] = field(default_factory=dict)
-    start_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +43,8 @@ class NodeRaised:
 
     node_run: NodeRun
     failure: Failure
-    deltas: tuple[StateDelta, ...] = ()
     token_usage: TokenUsage | None = None
+    observed: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +57,10 @@ class NodeStopped:
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """A handler told its status itself (the source document's `update_node_status`)."""
+    """A handler told its result before it returned (`update_node_status`)."""
 
     node_run: NodeRun
-    status: str
-    result: HandlerResult | None = None
+    result: NodeOutput
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,132 @@
+"""Rules: somebody starts, resumes or aborts the run, or a new runner takes it over."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from dipeo_server.domains.diagram.executable import AfterCrash, ExecutableNode
+from dipeo_server.domains.execution.events import (
+    BarrierResolved,
+    BarrierWaiting,
+    Ending,
+    Event,
+    ExecutionAborted,
+    ExecutionStarted,
+    ExecutionStatusChanged,
+    Failure,
+    LimitRaised,
+    NodeInterrupted,
+    RunnerRestarted,
+    StateChanged,
+)
+from dipeo_server.domains.execution.ids import NodeRun
+from dipeo_server.domains.execution.machine.outcomes import completed, failed
+from dipeo_server.domains.execution.signals import AbortRequested, ResumeRequested, StartRequested
+from dipeo_server.domains.execution.state import ExecutionState, WaitKind
+from dipeo_server.domains.execution.status import BarrierStatus, ExecutionStatus
+from dipeo_server.errors import ExecutionFinished, InvalidInput, InvalidState
+
+STEPS_MIN = 10_000
+STEPS_PER_NODE = 10
+
+
+def started(signal: StartRequested) -> tuple[Event, ...]:
+    """The first event. Raises InvalidInput for a limit below 1."""
+    limit = signal.max_steps
+    if limit is not None and limit < 1:
+        raise InvalidInput("maxSteps must be at least 1.", field=("input", "maxSteps"))
+    default = max(STEPS_MIN, STEPS_PER_NODE * len(signal.diagram.nodes))
+    return (
+        ExecutionStarted(
+            signal.execution_id,
+            signal.diagram,
+            dict(signal.variables),
+            default if limit is None else limit,
+            error_strategy=signal.error_strategy,
+            actor=signal.actor,
+            parent_id=signal.parent_id,
+            parent=signal.parent,
+        ),
+    )
+
+
+def resumed(state: ExecutionState, signal: ResumeRequested) -> tuple[Event, ...]:
+    """Go on after a pause. Raises InvalidState, ExecutionFinished, InvalidInput."""
+    if state.status.is_terminal:
+        raise ExecutionFinished(f"The execution has ended: {state.status}.")
+    if not state.is_paused:
+        raise InvalidState(f"Only a paused execution can be resumed; this one is {state.status}.")
+    limit = state.max_steps if signal.max_steps is None else signal.max_steps
+    if limit <= state.steps:
+        message = f"The run has taken {state.steps} steps and its limit is {limit}."
+        hint = f"Pass maxSteps greater than {state.steps}."
+        raise InvalidInput(message, field=("maxSteps",), hint=hint)
+    raised = () if limit == state.max_steps else (LimitRaised(limit, actor=signal.actor),)
+    puts = tuple(StateChanged(key, value) for key, value in signal.variables.items())
+    going = ExecutionStatusChanged(
+        ExecutionStatus.PAUSED, ExecutionStatus.RUNNING, reason="resumed", actor=signal.actor
+    )
+    return (*raised, *puts, going)
+
+
+def aborted(state: ExecutionState, signal: AbortRequested) -> tuple[Event, ...]:
+    """End the run; aborting an ABORTED one changes nothing. Raises ExecutionFinished."""
+    if state.status is ExecutionStatus.ABORTED:
+        return ()
+    if state.status.is_terminal:
+        raise ExecutionFinished(f"The execution has ended: {state.status}.")
+    if state.ending is not None and state.ending.cause == "abort":
+        return ()
+    if state.running:
+        return (
+            ExecutionStatusChanged(
+                state.status,
+                state.status,
+                reason=signal.reason,
+                actor=signal.actor,
+                ending=Ending("abort", signal.grace_seconds),
+            ),
+        )
+    ended = ExecutionAborted(signal.reason, signal.actor, state.token_usage)
+    return (*cancelled_waits(state, "abort"), ended)
+
+
+def cancelled_waits(state: ExecutionState, reason: str) -> tuple[Event, ...]:
+    """Nobody is asked any more, and no timer runs."""
+    found: list[Event] = []
+    for waiting in state.waiting.values():
+        if waiting.kind is WaitKind.PERSON:
+            found.append(BarrierResolved(waiting.node_run, BarrierStatus.CANCELLED, reason=reason))
+        found.append(NodeInterrupted(waiting.node_run, reason, will_rerun=False))
+    return tuple(found)
+
+
+def restarted(state: ExecutionState, now: datetime) -> tuple[Event, ...]:
+    """A new runner took over: each NodeRun that was running follows its node's `after_crash`."""
+    if state.status.is_terminal or not state.running:
+        return ()
+    found: list[Event] = [RunnerRestarted(len(state.running))]
+    for index, run in state.running.items():
+        found.extend(_interrupted(state, state.diagram.nodes[index], run, now))
+    return tuple(found)
+
+
+def _interrupted(
+    state: ExecutionState, node: ExecutableNode, run: NodeRun, now: datetime
+) -> tuple[Event, ...]:
+    if state.ending is not None:
+        return (NodeInterrupted(run, state.ending.cause, will_rerun=False),)
+    early = state.early.get(node.index)
+    if early is not None:
+        return (completed(state, node, run, *early),)
+    if node.after_crash is AfterCrash.RERUN:
+        return (NodeInterrupted(run, "runner restarted", will_rerun=True),)
+    if node.after_crash is AfterCrash.FAIL:
+        message = f"{node.key!r} was running when the server stopped."
+        failure = Failure("CANCELLED", message, node.key, hint="Its node says after_crash: fail.")
+        return failed(state, node, run, failure, now, may_retry=False)
+    prompt = (
+        f"{node.key!r} was running when the server stopped, and may have had effects. "
+        "Approve to run it again, reject to fail it."
+    )
+    return (BarrierWaiting(run, "rerun", prompt),)

@@ -1,0 +1,151 @@
+"""State-triggered rules: start, skip, pause, finish, fail. Called until they yield nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dipeo_server.domains.execution.events import (
+    Ending,
+    ErrorStrategy,
+    Event,
+    ExecutionAborted,
+    ExecutionCompleted,
+    ExecutionFailed,
+    ExecutionStatusChanged,
+    Failure,
+    NodeMaxIterationsReached,
+    NodeSkipped,
+    NodeStarted,
+    ObservedError,
+)
+from dipeo_server.domains.execution.ids import NodeRun
+from dipeo_server.domains.execution.machine.control import cancelled_waits
+from dipeo_server.domains.execution.state import ExecutionState, Turn
+from dipeo_server.domains.execution.status import ExecutionStatus, NodeExecutionStatus
+
+RUNNING_MAX = 64
+"""NodeRuns of one execution that run at once; further ready nodes wait for a place."""
+
+
+def settle(state: ExecutionState) -> tuple[Event, ...]:
+    """The next events that follow from the state alone; none once it has come to rest."""
+    if state.status.is_terminal:
+        return ()
+    for rule in _RULES:
+        events = rule(state)
+        if events:
+            return events
+    return ()
+
+
+def _notices(state: ExecutionState) -> tuple[Event, ...]:
+    return tuple(ObservedError(failure) for failure in state.notices)
+
+
+def _fail_fast(state: ExecutionState) -> tuple[Event, ...]:
+    """The first unhandled failure ends the run: what runs beside it is stopped and awaited."""
+    is_due = state.failures and state.error_strategy is ErrorStrategy.FAIL_FAST
+    if not is_due or state.ending is not None:
+        return ()
+    if not state.running:
+        return (*cancelled_waits(state, "fail_fast"), _failed(state))
+    ending = Ending("fail_fast")
+    reason = state.failures[0].message
+    return (ExecutionStatusChanged(state.status, state.status, reason=reason, ending=ending),)
+
+
+def _end_when_stopped(state: ExecutionState) -> tuple[Event, ...]:
+    if state.ending is None or state.running:
+        return ()
+    waits = cancelled_waits(state, state.ending.cause)
+    if state.ending.cause == "fail_fast":
+        return (*waits, _failed(state))
+    ended = ExecutionAborted(state.ending_reason, state.ending_actor, state.token_usage)
+    return (*waits, ended)
+
+
+def _skip(state: ExecutionState) -> tuple[Event, ...]:
+    if state.ending is not None:
+        return ()
+    nodes = state.diagram.nodes
+    return tuple(NodeSkipped(nodes[index].key, reason) for index, reason in state.skips.items())
+
+
+def _finish(state: ExecutionState) -> tuple[Event, ...]:
+    """The outermost block is settled."""
+    if not state.is_settled or state.ending is not None:
+        return ()
+    if state.failures and state.error_strategy is not ErrorStrategy.COLLECT_PARTIAL:
+        return (_failed(state),)
+    observed = state.observed_errors + len(state.failures)
+    return (ExecutionCompleted(state.token_usage, observed),)
+
+
+def _tell_status(state: ExecutionState) -> tuple[Event, ...]:
+    if state.is_paused or state.ending is not None:
+        return ()
+    is_busy = state.running or state.ready
+    status = ExecutionStatus.RUNNING if is_busy else ExecutionStatus.WAITING
+    if status is state.status or not (is_busy or state.waiting):
+        return ()
+    return (ExecutionStatusChanged(state.status, status),)
+
+
+def _start(state: ExecutionState) -> tuple[Event, ...]:
+    """Start what is ready, within the limits; at the step limit the run pauses instead."""
+    if state.is_paused or state.ending is not None or not state.ready:
+        return ()
+    places = RUNNING_MAX - len(state.running)
+    steps = state.max_steps - state.steps
+    found: list[Event] = []
+    for index in state.ready:
+        run, limit = _next_run(state, index)
+        if limit is not None:
+            found.append(NodeMaxIterationsReached(run, limit))
+        elif places > 0 and steps > 0:
+            places, steps = places - 1, steps - 1
+            found.append(NodeStarted(run))
+    if found or steps > 0:
+        return tuple(found)
+    paused = ExecutionStatus.PAUSED
+    return (ExecutionStatusChanged(state.status, paused, reason="max_steps"),)
+
+
+def _next_run(state: ExecutionState, index: int) -> tuple[NodeRun, int | None]:
+    """The NodeRun a ready node would be, and its limit if it has reached that already."""
+    node, current = state.diagram.nodes[index], state.nodes[index]
+    if current.status is NodeExecutionStatus.PENDING and current.occurrence:
+        return NodeRun(node.key, current.occurrence, current.attempt + 1), None
+    run = NodeRun(node.key, current.occurrence + 1)
+    return run, node.max_iteration if current.executed >= node.max_iteration else None
+
+
+def _stalled(state: ExecutionState) -> tuple[Event, ...]:
+    """Nothing can ever happen again: never reached, and told as what it is if it is."""
+    is_alive = state.running or state.waiting or state.ready or state.is_paused
+    if is_alive or state.ending is not None:
+        return ()
+    stuck = [
+        node.key
+        for node in state.diagram.nodes
+        if node.block is not None and state.turns[node.index].phase is not Turn.SETTLED
+    ]
+    message = f"Nothing can run any more, but these have not ended: {', '.join(stuck[:10])}."
+    failure = Failure("STALLED", message, stuck[0] if stuck else None)
+    return (ExecutionFailed(failure, (failure, *state.failures), state.token_usage),)
+
+
+def _failed(state: ExecutionState) -> ExecutionFailed:
+    return ExecutionFailed(state.failures[0], tuple(state.failures), state.token_usage)
+
+
+_RULES: tuple[Callable[[ExecutionState], tuple[Event, ...]], ...] = (
+    _notices,
+    _fail_fast,
+    _end_when_stopped,
+    _skip,
+    _finish,
+    _tell_status,
+    _start,
+    _stalled,
+)

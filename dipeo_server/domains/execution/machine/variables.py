@@ -1,0 +1,77 @@
+"""Rule: what a NodeRun's deltas do to the execution's variables, and when two of them conflict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dipeo_server.domains.diagram.executable import ExecutableDiagram, ExecutableNode
+from dipeo_server.domains.execution.delta import (
+    ReducerFailed,
+    ReducerRegistry,
+    StateDelta,
+    reduce_value,
+)
+from dipeo_server.domains.execution.events import StateChanged
+from dipeo_server.domains.execution.ids import NodeRun
+from dipeo_server.domains.execution.machine.evolve import serials
+from dipeo_server.domains.execution.state import ExecutionState
+
+
+def changes(
+    state: ExecutionState,
+    node: ExecutableNode,
+    run: NodeRun,
+    deltas: Sequence[StateDelta],
+    reducers: ReducerRegistry,
+) -> tuple[StateChanged, ...]:
+    """The reduced puts and deletes. Raises ReducerFailed (CONFLICT), UnknownReducer."""
+    values: dict[str, Any] = {}
+    found: list[StateChanged] = []
+    for delta in deltas:
+        for key, new in delta.puts.items():
+            reducer = reducers.get(delta.reducer or state.diagram.reducers.get(key))
+            if not reducer.is_commutative:
+                _check_order(state, node, key, new)
+            old = values.get(key, state.variables.get(key))
+            values[key] = reduce_value(reducer, key, old, new)
+            found.append(StateChanged(key, values[key], node_run=run))
+        for key in delta.deletes:
+            _check_order(state, node, key, None)
+            values.pop(key, None)
+            found.append(StateChanged(key, is_deleted=True, node_run=run))
+    return tuple(found)
+
+
+def _check_order(state: ExecutionState, node: ExecutableNode, key: str, new: Any) -> None:
+    last = state.writes.get(key)
+    if last is None or last.node == node.index:
+        return
+    before = dict(last.serials)
+    if any(before.get(block, serial) != serial for block, serial in serials(state, node)):
+        return  # In different turns of a loop they share: one came after the other.
+    if is_before(state.diagram, last.node, node.index):
+        return
+    other = state.diagram.nodes[last.node].key
+    message = (
+        f"Nodes {other!r} and {node.key!r} run side by side and both write variable {key!r}: "
+        f"{state.variables.get(key)!r} and {new!r}."
+    )
+    hint = f"Put one after the other, or give {key!r} a commutative reducer (add, min, max, union)."
+    raise ReducerFailed(message, hint=hint)
+
+
+def is_before(diagram: ExecutableDiagram, first: int, second: int) -> bool:
+    """Does a path of forward edges lead from one node to the other?"""
+    seen = {first}
+    pending = [first]
+    while pending:
+        for index in diagram.nodes[pending.pop()].outgoing:
+            edge = diagram.edges[index]
+            if edge.back_of is not None or edge.target in seen:
+                continue
+            if edge.target == second:
+                return True
+            seen.add(edge.target)
+            pending.append(edge.target)
+    return False

@@ -1,0 +1,88 @@
+"""What a runner offers to the API: start, tell, look, and follow executions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from dipeo_server.domains.diagram.executable import ExecutableDiagram
+from dipeo_server.domains.execution.events import ErrorStrategy, Recorded
+from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
+from dipeo_server.domains.execution.ports import ExecutionPage, ExecutionQuery, LogRecord
+from dipeo_server.domains.execution.signals import Signal
+from dipeo_server.domains.execution.state import ExecutionView
+
+
+@dataclass(frozen=True, slots=True)
+class StartExecution:
+    """A wish to run a compiled diagram; `max_steps` None = the engine's default."""
+
+    diagram: ExecutableDiagram
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    max_steps: int | None = None
+    error_strategy: ErrorStrategy = ErrorStrategy.FAIL_FAST
+    actor: str | None = None
+    parent_id: ExecutionID | None = None
+    parent: NodeRun | None = None
+    execution_id: ExecutionID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A client's key for one mutation; `request_hash` tells whether the arguments are the same."""
+
+    principal: str
+    key: str
+    mutation: str
+    request_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What was committed: the execution and its last sequence behind the mutation.
+
+    `is_repeat`: this key was answered before, and nothing was done again.
+    """
+
+    execution_id: ExecutionID
+    sequence: Seq
+    is_repeat: bool = False
+
+
+class Runner(Protocol):
+    """Runs executions; every answer is given after the commit."""
+
+    async def start(self, request: StartExecution, key: IdempotencyKey | None = None) -> Accepted:
+        """Accept a run durably, and run it. Raises InvalidInput, IdempotencyMismatch, StorageFull."""
+        ...
+
+    async def signal(
+        self, execution_id: ExecutionID, signal: Signal, key: IdempotencyKey | None = None
+    ) -> Accepted:
+        """Tell an execution something. Raises NotFound, Rejected (several), IdempotencyMismatch."""
+        ...
+
+    async def view(self, execution_id: ExecutionID) -> ExecutionView | None:
+        """The execution as of its last committed event; None for an unknown id."""
+        ...
+
+    def events(self, execution_id: ExecutionID, *, after: Seq = Seq(0)) -> AsyncIterator[Recorded]:
+        """(after, now], then live; ends behind the terminal event. Raises NotFound at once."""
+        ...
+
+    async def read_events(
+        self, execution_id: ExecutionID, *, after: Seq, limit: int
+    ) -> Sequence[Recorded]:
+        """One page of committed events."""
+        ...
+
+    async def list_executions(self, query: ExecutionQuery) -> ExecutionPage:
+        """One page of executions, newest first."""
+        ...
+
+    async def read_logs(
+        self, execution_id: ExecutionID, *, after: int, limit: int, node: str | None
+    ) -> Sequence[LogRecord]:
+        """One page of log lines."""
+        ...
