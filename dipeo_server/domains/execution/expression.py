@@ -22,15 +22,14 @@ from dipeo_server.domains.execution.operations import (
     METHODS,
     OPERATORS,
     SCALARS,
+    Budget,
     Refused,
-    SetView,
-    are_numbers,
     as_json,
     check_size,
     check_value,
     kind,
-    mismatch,
     nearest,
+    size_of,
 )
 from dipeo_server.errors import NodeError
 
@@ -38,7 +37,6 @@ SOURCE_CHARACTERS_MAX = 2_000
 NODES_MAX = 200
 DEPTH_MAX = 32
 STEPS_MAX = 10_000
-# What one evaluation may make in all: an element is one unit, 64 characters are another.
 UNITS_MAX = 500_000
 
 
@@ -228,7 +226,8 @@ class _Evaluator(EvalWithCompoundTypes):  # type: ignore[misc] # simpleeval ship
 
     def __init__(self, names: Mapping[str, Any]) -> None:
         super().__init__(names=names)
-        self.operators = {**OPERATORS, ast.Mult: self._multiply}
+        self._budget = Budget(UNITS_MAX)
+        self.operators = {**OPERATORS, ast.Mult: self._budget.multiply}
         self.functions: dict[str, Callable[..., Any]] = {**FUNCTIONS, "str": self._text}
         self.nodes = {
             ast.BoolOp: self._eval_boolop,
@@ -247,12 +246,11 @@ class _Evaluator(EvalWithCompoundTypes):  # type: ignore[misc] # simpleeval ship
             ast.Dict: self._eval_dict,
         }
         self._steps = 0
-        self._units = 0
 
     def json_value(self, tree: ast.expr) -> Any:
         """Evaluates a checked tree; the result is JSON, and bounded like everything made."""
         value = self._eval(tree)
-        self._weigh(value)
+        self._budget.weigh(value)
         return as_json(value)
 
     def _eval(self, node: ast.expr) -> Any:
@@ -262,43 +260,12 @@ class _Evaluator(EvalWithCompoundTypes):  # type: ignore[misc] # simpleeval ship
         value = self.nodes[type(node)](node)
         check_value(value)
         if isinstance(node, _MAKING):
-            self._spend(_size(value))
+            self._budget.spend(size_of(value))
         return value
-
-    def _spend(self, units: int) -> None:
-        self._units += units
-        if self._units > UNITS_MAX:
-            raise Refused("The expression makes too much data", hint="Use a code_job node instead.")
-
-    def _weigh(self, value: Any) -> int:
-        """Counts, and spends, the units of everything inside a value."""
-        units = 0
-        pending = [value]
-        while pending:
-            item = pending.pop()
-            size = _size(item)
-            self._spend(size)
-            units += size
-            if isinstance(item, dict):
-                pending.extend(item.keys())
-                pending.extend(item.values())
-            elif isinstance(item, list | tuple | SetView):
-                pending.extend(item)
-        return units
-
-    def _multiply(self, left: Any, right: Any) -> Any:
-        if are_numbers(left, right):
-            return left * right
-        repeated, times = (right, left) if isinstance(left, int) else (left, right)
-        if not isinstance(repeated, str | list | tuple) or not isinstance(times, int):
-            raise mismatch("*", left, right)
-        check_size(len(repeated) * times, repeated)
-        self._spend(self._weigh(repeated) * max(times, 0))
-        return repeated * times
 
     def _text(self, value: Any = "") -> str:
         # An element takes at least a few characters; what is certainly too long is not even tried.
-        check_size(4 * self._weigh(value), "")
+        check_size(4 * self._budget.weigh(value), "")
         text = str(value)
         check_size(len(text), text)
         return text
@@ -340,7 +307,7 @@ class _Evaluator(EvalWithCompoundTypes):  # type: ignore[misc] # simpleeval ship
             )
         element = container[key]
         if isinstance(key, slice):
-            self._spend(_size(element))
+            self._budget.spend(size_of(element))
         return element
 
     def _eval_call(self, node: ast.Call) -> Any:
@@ -359,12 +326,6 @@ class _Evaluator(EvalWithCompoundTypes):  # type: ignore[misc] # simpleeval ship
             return function(*values)
         except TypeError as error:
             raise Refused(f"{name}(…): {str(error).split('() ', 1)[-1]}") from None
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, str):
-        return len(value) // 64
-    return len(value) if isinstance(value, list | tuple | dict | SetView) else 0
 
 
 def _at_key(container: dict[Any, Any], key: Any, node: ast.expr) -> Any:

@@ -82,6 +82,53 @@ def as_json(value: Any) -> Any:
     return {key: as_json(element) for key, element in value.items()}
 
 
+class Budget:
+    """What one evaluation may still make: an element is one unit, 64 characters are another."""
+
+    def __init__(self, units: int) -> None:
+        self._left = units
+
+    def spend(self, units: int) -> None:
+        """Takes units away; refuses when there are not enough."""
+        self._left -= units
+        if self._left < 0:
+            raise Refused("It makes too much data", hint="Use a code_job node for such work.")
+
+    def weigh(self, value: Any) -> int:
+        """Counts, and spends, the units of everything inside a value."""
+        units = 0
+        pending = [value]
+        while pending:
+            item = pending.pop()
+            size = size_of(item)
+            self.spend(size)
+            units += size
+            if isinstance(item, dict):
+                pending.extend(item.keys())
+                pending.extend(item.values())
+            elif isinstance(item, list | tuple | SetView):
+                pending.extend(item)
+        return units
+
+    def multiply(self, left: Any, right: Any) -> Any:
+        """`*`: repeating a list costs everything inside it, as many times."""
+        if are_numbers(left, right):
+            return left * right
+        repeated, times = (right, left) if isinstance(left, int) else (left, right)
+        if not isinstance(repeated, str | list | tuple) or not isinstance(times, int):
+            raise mismatch("*", left, right)
+        check_size(len(repeated) * times, repeated)
+        self.spend(self.weigh(repeated) * max(times, 0))
+        return repeated * times
+
+
+def size_of(value: object) -> int:
+    """The units of a value itself, without what is inside it."""
+    if isinstance(value, str):
+        return len(value) // 64
+    return len(value) if isinstance(value, list | tuple | dict | SetView) else 0
+
+
 def nearest(name: str, known: Collection[Any]) -> str:
     """Half a sentence with the known name most like `name`; empty when nothing is near."""
     candidates = [key for key in list(known)[:1_000] if isinstance(key, str) and len(key) <= 100]
@@ -163,7 +210,7 @@ def _sign(symbol: str, apply: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return apply_to_number
 
 
-# Multiplication is the evaluator's own, because repeating a list costs from its budget.
+# Multiplication is the budget's.
 OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Not: operator.not_,
     ast.USub: _sign("-", operator.neg),
@@ -239,7 +286,7 @@ def _replace(text: str, old: str, new: str, most: int = -1) -> str:
     return text.replace(old, new, most)
 
 
-# `str` is the evaluator's own too: the text of a container costs from its budget.
+# The evaluator puts a `str` of its own here: the text of a container costs from its budget.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "len": len,
     "abs": abs,

@@ -17,6 +17,13 @@ class TemplateError(NodeError):
     code = "TEMPLATE_ERROR"
 
 
+def is_true(value: object) -> bool:
+    """How #if reads a value: null, 0, empty ones, and the texts false, 0, no, none are false."""
+    if isinstance(value, str):
+        return len(value) > 5 or value.lower() not in {"", "false", "0", "no", "none"}
+    return bool(value)
+
+
 @dataclass(frozen=True, slots=True)
 class ValuePath:
     """A way into the context: `steps` are keys, positions, slices, and paths to either."""

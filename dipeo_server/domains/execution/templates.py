@@ -20,6 +20,7 @@ from dipeo_server.domains.execution.template_syntax import (
     Tag,
     TemplateError,
     ValuePath,
+    is_true,
     parse,
     split,
 )
@@ -125,7 +126,6 @@ def _conversation(value: Any, *, prefix: str) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------ rendering
 
-_FALSE_TEXTS = frozenset({"", "false", "0", "no", "none"})
 _JSON = json.JSONEncoder(indent=2, ensure_ascii=False, allow_nan=False)
 
 
@@ -202,7 +202,7 @@ class _Renderer:
         if block.kind == "each":
             self._repeat(block, value)
         else:
-            is_chosen = _is_true(value) is (block.kind == "if")
+            is_chosen = is_true(value) is (block.kind == "if")
             self.render(block.body if is_chosen else block.otherwise)
 
     def _repeat(self, block: Block, value: Any) -> None:
@@ -271,12 +271,6 @@ class _Renderer:
 
 def _is_position(step: str | int) -> bool:
     return isinstance(step, int) or re.fullmatch("[0-9]{1,9}", step) is not None
-
-
-def _is_true(value: object) -> bool:
-    if isinstance(value, str):
-        return len(value) > 5 or value.lower() not in _FALSE_TEXTS
-    return bool(value)
 
 
 def _chunks(value: Any) -> Iterator[str]:

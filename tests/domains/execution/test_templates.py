@@ -72,11 +72,8 @@ CONTEXT: dict[str, Any] = {
             "{{#each rows}}{{this.name}}:{{this.cells[0]}} {{topic}};{{/each}}",
             "r1:1 bees;r2:3 bees;",
         ),
-        (
-            "{{#each rows}}{{#each this.cells}}{{../this.name}}.{{../@index}} {{this}};{{/each}}"
-            "{{/each}}",
-            "r1.0 1;r1.0 2;r2.1 3;",
-        ),
+        ("{{#each rows}}{{#each this.cells}}{{../@index}}{{this}} {{/each}}{{/each}}", "01 02 13 "),
+        ("{{#each rows}}{{#each this.cells}}{{../this.name}} {{/each}}{{/each}}", "r1 r1 r2 "),
         ("{{#each rows}}{{#each this.cells}}{{../../topic}}{{/each}}{{/each}}", "bees" * 3),
         ("{{#each empty}}x{{else}}none{{/each}}{{#each nothing}}x{{/each}}", "none"),
         ("{{#each user}}{{@key}}={{@index}} {{/each}}", "name=0 tags=1 0=2 length=3 "),
