@@ -178,7 +178,7 @@ def registry_hosts(source: Source) -> Iterator[str]:
 MAKING = "|".join(
     [
         r"/work/(main|shared|[.])",
-        r"/root/",
+        r"/ro[o]t/",
         r"/tmp/br[i]ef",
         r"\bthe br[i]ef\b",
         r"\b(this|last|next|work|coding) [s]ession\b",
