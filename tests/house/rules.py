@@ -140,6 +140,22 @@ def ambient_time(source: Source) -> Iterator[str]:
                 pass
 
 
+def ambient_files(source: Source) -> Iterator[str]:
+    """Domains may reckon with paths (`PurePath`), but reading and writing is asked of a port."""
+    for node in ast.walk(source.tree):
+        match node:
+            case ast.Call(func=ast.Name(id="open" | "input" | "print" as name)):
+                yield f"{source.path}:{node.lineno}: {name}() in a domain"
+            case ast.ImportFrom(module="pathlib", names=names):
+                for alias in names:
+                    if not alias.name.startswith("Pure"):
+                        yield f"{source.path}:{node.lineno}: {alias.name} can touch the disk"
+            case _:
+                yield from (
+                    f"{source.path}: use PurePath" for m in imported(node) if m == "pathlib"
+                )
+
+
 def unexplained_exceptions(source: Source) -> Iterator[str]:
     """A line that silences a tool says why, on the same line."""
     markers = r"type: ?ignore(\[[\w, -]+\])?|noqa(: ?[A-Z]+\d+(, ?[A-Z]+\d+)*)?"

@@ -22,7 +22,7 @@ ABOUT_PYTHON: list[Rule] = [
     rules.unexplained_exceptions,
 ]
 ABOUT_THE_PACKAGE: list[Rule] = [rules.late_imports, rules.dangerous_calls]
-ABOUT_DOMAINS: list[Rule] = [rules.ambient_time]
+ABOUT_DOMAINS: list[Rule] = [rules.ambient_time, rules.ambient_files]
 ABOUT_EVERY_FILE: list[Rule] = [rules.registry_hosts, rules.making_of, rules.loose_ends]
 
 
@@ -95,6 +95,9 @@ def test_every_file_is_tidy(rule: Rule) -> None:
         (rules.dangerous_calls, "x.py", "from pickle import loads"),
         (rules.ambient_time, "x.py", "datetime.now(UTC)"),
         (rules.ambient_time, "x.py", "date.today()"),
+        (rules.ambient_files, "x.py", "open('f')"),
+        (rules.ambient_files, "x.py", "from pathlib import Path, PurePath"),
+        (rules.ambient_files, "x.py", "import pathlib"),
         (rules.unexplained_exceptions, "x.py", "f()  # type: " + "ignore[arg-type]"),
         (rules.unexplained_exceptions, "x.py", "f()  # no" + "qa: S101, BLE001"),
         (rules.loose_ends, "x.py", "# TO" + "DO: more"),
@@ -117,6 +120,7 @@ def test_a_mess_is_noticed(rule: Rule, path: str, text: str) -> None:
         (rules.dangerous_calls, rules.CHILD, "exec(code, namespace)"),
         (rules.dangerous_calls, "x.py", "run(['ls'], shell=False)"),
         (rules.ambient_time, "x.py", "clock.now()"),
+        (rules.ambient_files, "x.py", "from pathlib import PurePosixPath"),
         (
             rules.unexplained_exceptions,
             "x.py",
