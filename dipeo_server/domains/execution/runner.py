@@ -54,7 +54,10 @@ class Runner(Protocol):
     """Runs executions; every answer is given after the commit."""
 
     async def start(self, request: StartExecution, key: IdempotencyKey | None = None) -> Accepted:
-        """Accept a run durably, and run it. Raises InvalidInput, IdempotencyMismatch, StorageFull."""
+        """Accept a run durably, and run it.
+
+        Raises InvalidInput, IdempotencyMismatch, StorageFull.
+        """
         ...
 
     async def signal(

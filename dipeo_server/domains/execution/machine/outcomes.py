@@ -247,7 +247,7 @@ def _will_retry(state: ExecutionState, node: ExecutableNode, failure: Failure) -
     policy = node.retry
     if state.tries.get(node.index, 0) + 1 >= policy.attempts:
         return False
-    return failure.code in policy.retry_on if policy.retry_on else failure.retryable
+    return failure.is_one_of(policy.retry_on) if policy.retry_on else failure.retryable
 
 
 def _delay(state: ExecutionState, node: ExecutableNode, run: NodeRun) -> float:
@@ -265,7 +265,7 @@ def _delay(state: ExecutionState, node: ExecutableNode, run: NodeRun) -> float:
 def _policy(state: ExecutionState, node: ExecutableNode, failure: Failure) -> str | None:
     """Which policy takes the failure; an error port or a fallback edge is one by being there."""
     on_error = node.on_error
-    if on_error.match and failure.code not in on_error.match:
+    if on_error.match and not failure.is_one_of(on_error.match):
         return None
     if on_error.policy != "fail":
         return on_error.policy

@@ -1,0 +1,312 @@
+"""LocalRunner: every execution of this process, its actor while it lives, its log for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from dipeo_server.domains.execution.context import Services
+from dipeo_server.domains.execution.events import Recorded
+from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
+from dipeo_server.domains.execution.machine.machine import ExecutionMachine
+from dipeo_server.domains.execution.ports import (
+    Clock,
+    CodeRunner,
+    ExecutionPage,
+    ExecutionQuery,
+    Files,
+    LanguageModels,
+    LogRecord,
+    StateStore,
+)
+from dipeo_server.domains.execution.registry import HandlerRegistry
+from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey, StartExecution
+from dipeo_server.domains.execution.signals import (
+    AbortRequested,
+    RunnerRestarted,
+    Signal,
+    StartRequested,
+)
+from dipeo_server.domains.execution.state import ExecutionState, ExecutionView, view
+from dipeo_server.errors import (
+    ExecutionFinished,
+    IdempotencyMismatch,
+    NotFound,
+    Unavailable,
+)
+from dipeo_server.runtime.actor import ActorParts, ExecutionActor, read_all
+from dipeo_server.runtime.feed import EventFeed
+from dipeo_server.runtime.identity import new_execution_id
+from dipeo_server.runtime.logbook import LogBook
+from dipeo_server.runtime.perform import ConcurrencyLimits, Performer
+from dipeo_server.runtime.sub_diagrams import ChildExecutions, LoadChild
+
+log = structlog.get_logger(__name__)
+
+ENDED_VIEWS_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerPorts:
+    """What handlers may reach through the runner."""
+
+    clock: Clock
+    files: Files
+    code: CodeRunner
+    models: LanguageModels
+    load_child: LoadChild
+
+
+class LocalRunner:
+    """Runs executions in this process, durably: STRICT, every event on disk before it counts."""
+
+    def __init__(
+        self,
+        store: StateStore,
+        registry: HandlerRegistry,
+        ports: RunnerPorts,
+        limits: ConcurrencyLimits | None = None,
+    ) -> None:
+        self._store = store
+        self._ports = ports
+        self._logbook = LogBook(store, ports.clock)
+        performer = Performer(
+            registry, self._services, self._logbook, limits or ConcurrencyLimits()
+        )
+        self._parts = ActorParts(store, performer, ports.clock, self._forget)
+        self._actors: dict[ExecutionID, ExecutionActor] = {}
+        self._feeds: dict[ExecutionID, EventFeed] = {}
+        self._ended: OrderedDict[ExecutionID, ExecutionView] = OrderedDict()
+        self._keys: dict[tuple[str, str], asyncio.Lock] = {}
+        self.is_closing = False
+
+    # --- telling --------------------------------------------------------------------------------
+
+    async def start(self, request: StartExecution, key: IdempotencyKey | None = None) -> Accepted:
+        """Accept a run durably, and run it."""
+        async with self._once(key) as known:
+            if known is not None:
+                return known
+            return await self._begin(request, key)
+
+    async def signal(
+        self, execution_id: ExecutionID, signal: Signal, key: IdempotencyKey | None = None
+    ) -> Accepted:
+        """Tell an execution something; answers after the commit."""
+        async with self._once(key) as known:
+            if known is not None:
+                return known
+            actor = self._actors.get(execution_id)
+            if actor is not None:
+                return await actor.tell(signal, key)
+            return await self._tell_ended(execution_id, signal)
+
+    async def _begin(self, request: StartExecution, key: IdempotencyKey | None) -> Accepted:
+        if self.is_closing:
+            raise Unavailable("The server is stopping.")
+        execution_id = request.execution_id or new_execution_id()
+        actor = self._actor(execution_id, ExecutionMachine())
+        return await actor.tell(
+            StartRequested(
+                execution_id,
+                request.diagram,
+                request.variables,
+                max_steps=request.max_steps,
+                error_strategy=request.error_strategy,
+                actor=request.actor,
+                parent=request.parent,
+                parent_id=request.parent_id,
+            ),
+            key,
+        )
+
+    async def _tell_ended(self, execution_id: ExecutionID, signal: Signal) -> Accepted:
+        """An execution without an actor has ended: the machine says what that means."""
+        history = await read_all(self._store, execution_id)
+        if not history:
+            raise NotFound(f"There is no execution {execution_id!r}.")
+        machine = ExecutionMachine.replay(history)
+        if not machine.state.status.is_terminal:
+            raise Unavailable(f"Execution {execution_id!r} is not being served; see the logs.")
+        if machine.receive(signal, now=self._ports.clock.now()):
+            raise ExecutionFinished(f"The execution has ended: {machine.state.status}.")
+        return Accepted(execution_id, machine.last_seq)
+
+    @asynccontextmanager
+    async def _once(self, key: IdempotencyKey | None) -> AsyncIterator[Accepted | None]:
+        """One mutation per key at a time; gives the stored answer of a key used before."""
+        if key is None:
+            yield None
+            return
+        name = (key.principal, key.key)
+        lock = self._keys.setdefault(name, asyncio.Lock())
+        try:
+            async with lock:
+                yield await self._known_answer(key)
+        finally:
+            if not lock.locked():
+                self._keys.pop(name, None)
+
+    async def _known_answer(self, key: IdempotencyKey) -> Accepted | None:
+        stored = await self._store.find_answer(key.principal, key.key, now=self._ports.clock.now())
+        if stored is None:
+            return None
+        if (stored.mutation, stored.request_hash) != (key.mutation, key.request_hash):
+            message = f"Idempotency key {key.key!r} was used for another request."
+            raise IdempotencyMismatch(message)
+        return Accepted(stored.execution_id, Seq(int(stored.answer["sequence"])), is_repeat=True)
+
+    # --- looking --------------------------------------------------------------------------------
+
+    async def view(self, execution_id: ExecutionID) -> ExecutionView | None:
+        """The execution as of its last committed event."""
+        actor = self._actors.get(execution_id)
+        if actor is not None:
+            return await actor.current_view()
+        known = self._ended.get(execution_id)
+        if known is not None:
+            self._ended.move_to_end(execution_id)
+            return known
+        history = await read_all(self._store, execution_id)
+        if not history:
+            return None
+        found = view(ExecutionMachine.replay(history).state)
+        if found.status.is_terminal:
+            self._remember(found)
+        return found
+
+    async def events(
+        self, execution_id: ExecutionID, *, after: Seq = Seq(0)
+    ) -> AsyncIterator[Recorded]:
+        """(after, now], then live; ends behind the terminal event."""
+        feed = await self._feed(execution_id)
+        try:
+            async for recorded in feed.read(after):
+                yield recorded
+        finally:
+            if execution_id not in self._actors and not feed.readers:
+                self._feeds.pop(execution_id, None)
+
+    async def read_events(
+        self, execution_id: ExecutionID, *, after: Seq, limit: int
+    ) -> Sequence[Recorded]:
+        """One page of committed events."""
+        return await self._store.read(execution_id, after=after, limit=limit)
+
+    async def list_executions(self, query: ExecutionQuery) -> ExecutionPage:
+        """One page of executions, newest first."""
+        return await self._store.list_executions(query)
+
+    async def read_logs(
+        self, execution_id: ExecutionID, *, after: int, limit: int, node: str | None
+    ) -> Sequence[LogRecord]:
+        """One page of log lines, the newest included."""
+        await self._logbook.flush()
+        return await self._store.read_logs(execution_id, after=after, limit=limit, node=node)
+
+    async def _feed(self, execution_id: ExecutionID) -> EventFeed:
+        feed = self._feeds.get(execution_id)
+        if feed is not None:
+            return feed
+        summary = await self._store.summary(execution_id)
+        if summary is None:
+            raise NotFound(f"There is no execution {execution_id!r}.")
+        return self._feeds.setdefault(
+            execution_id, EventFeed(self._store, execution_id, summary.last_seq)
+        )
+
+    # --- children -------------------------------------------------------------------------------
+
+    async def start_child(self, request: StartExecution) -> ExecutionID:
+        """Start a child execution under the id that its parent's visit gives it."""
+        return (await self._begin(request, None)).execution_id
+
+    async def ended(self, execution_id: ExecutionID) -> ExecutionView:
+        """The execution once it has ended. Raises NotFound."""
+        async for _ in self.events(execution_id, after=await self._tail(execution_id)):
+            pass
+        found = await self.view(execution_id)
+        if found is None:
+            raise NotFound(f"There is no execution {execution_id!r}.")
+        return found
+
+    async def _tail(self, execution_id: ExecutionID) -> Seq:
+        """Just before the last event, so that a reader sees at least the terminal one."""
+        summary = await self._store.summary(execution_id)
+        if summary is None:
+            raise NotFound(f"There is no execution {execution_id!r}.")
+        return Seq(max(0, summary.last_seq - 1))
+
+    async def tell_abort(self, execution_id: ExecutionID, signal: AbortRequested) -> None:
+        """End a child whose parent does not want it any more."""
+        await self.signal(execution_id, signal)
+
+    async def depth(self, execution_id: ExecutionID) -> int:
+        """How many parents an execution has."""
+        count = 0
+        summary = await self._store.summary(execution_id)
+        while summary is not None and summary.parent_id is not None:
+            count += 1
+            summary = await self._store.summary(summary.parent_id)
+        return count
+
+    # --- the life of the runner -----------------------------------------------------------------
+
+    async def recover(self) -> int:
+        """Take over everything that has not ended; gives how many executions that were."""
+        recovered = 0
+        for execution_id in await self._store.active():
+            try:
+                machine = ExecutionMachine.replay(await read_all(self._store, execution_id))
+            except Exception:
+                # One log that cannot be folded must not keep the others from running.
+                log.exception("execution_cannot_be_recovered", execution_id=execution_id)
+                continue
+            if machine.last_seq == 0:
+                continue
+            self._actor(execution_id, machine).post(RunnerRestarted())
+            recovered += 1
+        return recovered
+
+    async def close(self) -> None:
+        """Stop everything; what was running is found by the next `recover`."""
+        self.is_closing = True
+        await asyncio.gather(*(actor.close() for actor in list(self._actors.values())))
+        self._actors.clear()
+        await self._logbook.close()
+
+    def _actor(self, execution_id: ExecutionID, machine: ExecutionMachine) -> ExecutionActor:
+        feed = self._feeds.get(execution_id)
+        if feed is None:
+            feed = EventFeed(self._store, execution_id, machine.last_seq)
+            self._feeds[execution_id] = feed
+        actor = ExecutionActor(execution_id, machine, feed, self._parts)
+        self._actors[execution_id] = actor
+        return actor
+
+    def _forget(self, execution_id: ExecutionID) -> None:
+        """An actor has nothing left to do."""
+        actor = self._actors.pop(execution_id, None)
+        if actor is not None and not actor.feed.readers:
+            self._feeds.pop(execution_id, None)
+
+    def _remember(self, ended: ExecutionView) -> None:
+        self._ended[ended.id] = ended
+        while len(self._ended) > ENDED_VIEWS_MAX:
+            self._ended.popitem(last=False)
+
+    def _services(self, state: ExecutionState, run: NodeRun) -> Services:
+        index = state.diagram.index_of[run.node]
+        visit = (run, state.tries.get(index, 0), state.diagram.path)
+        return Services(
+            clock=self._ports.clock,
+            files=self._ports.files,
+            code=self._ports.code,
+            models=self._ports.models,
+            sub_diagrams=ChildExecutions(self, self._ports.load_child, state.id, visit),
+        )

@@ -1,0 +1,218 @@
+"""Perform one command: build the handler's context, call it, and turn any ending into a signal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import structlog
+from pydantic import ValidationError
+
+from dipeo_server.domains.diagram.executable import ExecutableNode
+from dipeo_server.domains.diagram.model import DomainNode
+from dipeo_server.domains.execution.context import ExecutionContext, NodeReporter, Services, Visit
+from dipeo_server.domains.execution.events import Failure
+from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
+from dipeo_server.domains.execution.output import HandlerResult, NodeOutput
+from dipeo_server.domains.execution.registry import HandlerRegistry, Registration
+from dipeo_server.domains.execution.resolver import resolve
+from dipeo_server.domains.execution.signals import NodeRaised, NodeReport, NodeReturned, Signal
+from dipeo_server.domains.execution.state import ExecutionState
+from dipeo_server.domains.execution.status import NodeExecutionStatus
+from dipeo_server.errors import DipeoError, NodeError
+from dipeo_server.runtime.logbook import LogBook
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ConcurrencyLimits:
+    """How many handlers run at once: over all executions, and per node type."""
+
+    total: int = 256
+    per_type: Mapping[str, int] = field(default_factory=dict)
+
+
+class ServicesFor(Protocol):
+    """Gives the ports for one NodeRun (children belong to it)."""
+
+    def __call__(self, state: ExecutionState, run: NodeRun) -> Services:
+        """The ports, with everything of the run and the visit that they need."""
+        ...
+
+
+class Post(Protocol):
+    """Puts a signal into the execution's inbox."""
+
+    def __call__(self, signal: Signal) -> None:
+        """Never blocks."""
+        ...
+
+
+class Performer:
+    """Runs handlers, within the limits of the process."""
+
+    def __init__(
+        self,
+        registry: HandlerRegistry,
+        services: ServicesFor,
+        logbook: LogBook,
+        limits: ConcurrencyLimits,
+    ) -> None:
+        self._registry = registry
+        self._services = services
+        self._logbook = logbook
+        self._slots = asyncio.Semaphore(limits.total)
+        self._type_slots = {
+            type_: asyncio.Semaphore(count) for type_, count in limits.per_type.items()
+        }
+
+    async def run(self, state: ExecutionState, run: NodeRun, post: Post) -> Signal:
+        """The NodeRun's outcome; only cancellation leaves this as an exception."""
+        node = state.diagram.get_node(run.node)
+        entry = self._registry.get(node.type)
+        if entry is None:
+            return NodeRaised(run, _unavailable(node))
+        context: ExecutionContext | None = None
+        try:
+            async with self._slot(entry):
+                context = self._context(state, node, run, post)
+                result = await _call(entry, node, context)
+        except Exception as error:  # noqa: BLE001 - any ending of a handler becomes a signal.
+            observed = tuple(context.observed) if context else ()
+            return NodeRaised(run, failure_of(error, node, run), observed=observed)
+        if not _is_result(result):
+            return NodeRaised(run, _no_result(node, result))
+        return NodeReturned(run, result, tuple(context.deltas), tuple(context.observed))
+
+    def _slot(self, entry: Registration) -> AbstractAsyncContextManager[Any]:
+        """A place to run in; what only waits for others (sub-diagrams) holds none."""
+        if not entry.spec.holds_slot:
+            return nullcontext()
+        by_type = self._type_slots.get(entry.spec.type)
+        return self._slots if by_type is None else _both(by_type, self._slots)
+
+    def _context(
+        self, state: ExecutionState, node: ExecutableNode, run: NodeRun, post: Post
+    ) -> ExecutionContext:
+        resolved = resolve(state.diagram, state.inputs.get(node.index, ()))
+        visit = Visit(
+            node_run=run,
+            node=node,
+            inputs=resolved.inputs,
+            input_envelopes=resolved.envelopes,
+            services=self._services(state, run),
+            state_store=_Reporter(state.id, run, post),
+            log=self._logbook.writer(state.id, run),
+            executed=_ExecutedBefore(state.executed, run.node),
+            conversation=state.conversation,
+        )
+        return ExecutionContext(
+            state.diagram,
+            state.id,
+            node_outputs=MappingProxyType(state.outputs),
+            variables=MappingProxyType(state.variables),
+            visit=visit,
+        )
+
+
+class _ExecutedBefore(Mapping[str, int]):
+    """How often each node was executed, this visit not counted; live and read-only."""
+
+    def __init__(self, executed: Mapping[str, int], this: str) -> None:
+        self._executed = executed
+        self._this = this
+
+    def __getitem__(self, key: str) -> int:
+        return self._executed[key] - (key == self._this)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._executed)
+
+    def __len__(self) -> int:
+        return len(self._executed)
+
+
+class _both:  # noqa: N801 - used as a function: `async with _both(first, second)`.
+    def __init__(self, first: asyncio.Semaphore, second: asyncio.Semaphore) -> None:
+        self._locks = (first, second)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> None:
+        for lock in self._locks:
+            await self._stack.enter_async_context(lock)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+
+class _Reporter(NodeReporter):
+    def __init__(self, execution_id: ExecutionID, run: NodeRun, post: Post) -> None:
+        self._id = execution_id
+        self._run = run
+        self._post = post
+
+    async def update_node_status(
+        self,
+        execution_id: str,
+        node_id: str,
+        status: NodeExecutionStatus,
+        output: NodeOutput | None = None,
+    ) -> None:
+        if (execution_id, node_id) != (self._id, self._run.node):
+            message = f"A handler reports its own node {self._run.node!r} only, not {node_id!r}."
+            raise NodeError(message)
+        if status is NodeExecutionStatus.COMPLETED and output is not None:
+            self._post(NodeReport(self._run, output))
+
+
+async def _call(
+    entry: Registration, node: ExecutableNode, context: ExecutionContext
+) -> HandlerResult:
+    props = entry.spec.props.model_validate(node.props)
+    domain_node = DomainNode(
+        key=node.key,
+        id=node.key,
+        type=node.type,
+        label=node.label,
+        props=props,
+        position=node.position,
+    )
+    async with asyncio.timeout(node.timeout):
+        return await entry.handler(domain_node, context)
+
+
+def _is_result(result: object) -> bool:
+    return isinstance(result, HandlerResult)
+
+
+def failure_of(error: Exception, node: ExecutableNode, run: NodeRun) -> Failure:
+    """The typed failure of an exception that left a handler."""
+    kind = type(error).__name__
+    if isinstance(error, NodeError):
+        return Failure(error.code, error.message, node.key, error.retryable, error.hint, kind)
+    if isinstance(error, TimeoutError):
+        message = f"{node.key!r} did not end within {node.timeout:g} s." if node.timeout else kind
+        return Failure("TIMEOUT", message, node.key, retryable=True, error_type=kind)
+    if isinstance(error, DipeoError):
+        return Failure(error.code, error.message, node.key, hint=error.hint, error_type=kind)
+    if isinstance(error, ValidationError):
+        message = f"The props of {node.key!r} are invalid: {error}"
+        return Failure("INTERNAL", message, node.key, error_type=kind)
+    log.warning("handler_raised", node=node.key, run=str(run), exc_info=error)
+    return Failure("INTERNAL", f"{kind}: {error}", node.key, error_type=kind)
+
+
+def _unavailable(node: ExecutableNode) -> Failure:
+    message = f"This server has no handler for node type {node.type!r}."
+    hint = "Install a handler for it, or take the node out."
+    return Failure("NODE_TYPE_UNAVAILABLE", message, node.key, hint=hint)
+
+
+def _no_result(node: ExecutableNode, result: object) -> Failure:
+    message = f"The handler of {node.type!r} returned {type(result).__name__}, not a NodeOutput."
+    return Failure("INTERNAL", message, node.key, hint="Build it with create_node_output.")

@@ -1,0 +1,131 @@
+"""Child executions: started once per visit, found after a restart, ended with their parent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from dipeo_server.domains.diagram.executable import ExecutableDiagram
+from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
+from dipeo_server.domains.execution.ports import ChildResult, ChildRun
+from dipeo_server.domains.execution.runner import StartExecution
+from dipeo_server.domains.execution.signals import AbortRequested
+from dipeo_server.domains.execution.state import ExecutionView
+from dipeo_server.domains.execution.status import NodeExecutionStatus
+from dipeo_server.errors import DipeoError, NodeError, NotFound
+from dipeo_server.runtime.identity import child_execution_id
+
+LoadChild = Callable[[ChildRun, str | None], Awaitable[ExecutableDiagram]]
+"""Reads and compiles a child: the wish, and the parent's path. Raises NodeError."""
+
+DEPTH_MAX = 50
+
+
+class ChildFailed(NodeError):
+    """A child execution could not be started."""
+
+    code = "CHILD_FAILED"
+
+
+class Host(Protocol):
+    """The runner, as children need it."""
+
+    @property
+    def is_closing(self) -> bool:
+        """Is the process stopping?"""
+        ...
+
+    async def start_child(self, request: StartExecution) -> ExecutionID:
+        """Start an execution under the id that the request names."""
+        ...
+
+    async def ended(self, execution_id: ExecutionID) -> ExecutionView:
+        """The execution, once it has ended. Raises NotFound."""
+        ...
+
+    async def tell_abort(self, execution_id: ExecutionID, signal: AbortRequested) -> None:
+        """End an execution."""
+        ...
+
+    async def depth(self, execution_id: ExecutionID) -> int:
+        """How many parents it has."""
+        ...
+
+
+class ChildExecutions:
+    """The `SubDiagrams` port for one NodeRun."""
+
+    def __init__(
+        self,
+        host: Host,
+        load: LoadChild,
+        parent: ExecutionID,
+        visit: tuple[NodeRun, int, str | None],
+    ) -> None:
+        self._host = host
+        self._load = load
+        self._parent = parent
+        self._run, self._tries, self._path = visit
+
+    async def run(self, child: ChildRun) -> ChildResult:
+        """Start the child, or find it, and wait for its end."""
+        child_id = child_execution_id(self._parent, self._run, self._tries, child.key)
+        try:
+            view = await self._ended_or_started(child_id, child)
+        except asyncio.CancelledError:
+            # A server that stops leaves its children to the next one; anything else ends them.
+            if not self._host.is_closing:
+                await self._abort(child_id)
+            raise
+        return result_of(view)
+
+    async def _ended_or_started(self, child_id: ExecutionID, child: ChildRun) -> ExecutionView:
+        try:
+            return await self._host.ended(child_id)
+        except NotFound:
+            pass
+        if await self._host.depth(self._parent) >= DEPTH_MAX:
+            message = f"Sub-diagrams are nested more than {DEPTH_MAX} deep."
+            raise ChildFailed(message, hint="Does a diagram run itself?")
+        request = StartExecution(
+            await self._load(child, self._path),
+            child.variables,
+            execution_id=child_id,
+            parent_id=self._parent,
+            parent=self._run,
+        )
+        try:
+            await self._host.start_child(request)
+        except DipeoError as error:
+            raise ChildFailed(f"The sub-diagram did not start: {error.message}") from error
+        return await self._host.ended(child_id)
+
+    async def _abort(self, child_id: ExecutionID) -> None:
+        signal = AbortRequested(reason="its parent ended", actor=None)
+        try:
+            await self._host.tell_abort(child_id, signal)
+        except DipeoError:
+            return  # It ended by itself, or was never started.
+
+
+def result_of(view: ExecutionView) -> ChildResult:
+    """A child's outputs: by endpoint, and of the node that ended last."""
+    outputs: dict[str, Any] = {}
+    last: Any = None
+    last_at = None
+    for node, state in zip(view.diagram.nodes, view.nodes, strict=True):
+        if state.status is not NodeExecutionStatus.COMPLETED or state.output is None:
+            continue
+        if node.is_endpoint:
+            outputs[node.key] = state.output.body
+        if last_at is None or (state.ended_at is not None and state.ended_at >= last_at):
+            last, last_at = state.output.body, state.ended_at
+    error: Mapping[str, Any] | None = None
+    if view.error is not None:
+        error = {
+            "code": view.error.code,
+            "message": view.error.message,
+            "node": view.error.node,
+        }
+    return ChildResult(view.id, view.status, outputs, last, error)
