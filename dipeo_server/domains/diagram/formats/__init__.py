@@ -1,1 +1,1 @@
-"""The ways a diagram is written down: light, native and readable."""
+"""The formats that diagrams are written in: readers and writers, text in, values out."""
