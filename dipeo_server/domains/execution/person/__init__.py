@@ -1,0 +1,1 @@
+"""Persons: what they remember, what they are told, and how their answers are read."""
