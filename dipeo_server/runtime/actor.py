@@ -22,15 +22,14 @@ from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.ports import (
     Clock,
-    ExecutionSummary,
     Idempotency,
     KeyedAnswer,
     StateStore,
 )
 from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey
 from dipeo_server.domains.execution.signals import Signal, TimerFired
-from dipeo_server.domains.execution.state import ExecutionState, ExecutionView, view
-from dipeo_server.domains.execution.status import BarrierStatus
+from dipeo_server.domains.execution.state import ExecutionView, view
+from dipeo_server.domains.execution.summary import summary_of
 from dipeo_server.errors import ConcurrentAppend, DipeoError, StorageError, Unavailable
 from dipeo_server.runtime.feed import EventFeed
 from dipeo_server.runtime.inflight import Inflight
@@ -273,27 +272,6 @@ async def read_all(store: StateStore, execution_id: ExecutionID) -> list[Recorde
     ):
         found.extend(page)
     return found
-
-
-def summary_of(state: ExecutionState) -> ExecutionSummary:
-    """The execution's row, as its state has it now."""
-    error = state.error
-    return ExecutionSummary(
-        id=state.id,
-        status=state.status,
-        last_seq=state.last_seq,
-        name=state.diagram.name,
-        content_hash=state.diagram.content_hash,
-        parent_id=state.parent_id,
-        created_at=state.created_at,
-        started_at=state.created_at,
-        ended_at=state.ended_at,
-        token_usage=state.token_usage,
-        error={"code": error.code, "message": error.message, "node": error.node} if error else None,
-        waiting_barriers=sum(
-            1 for record in state.barriers.values() if record.status is BarrierStatus.WAITING
-        ),
-    )
 
 
 def _keyed(key: IdempotencyKey, clock: Clock, accepted: Accepted) -> KeyedAnswer:

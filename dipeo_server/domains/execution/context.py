@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram, ExecutableNode
 from dipeo_server.domains.execution.delta import StateDelta
@@ -19,6 +19,7 @@ from dipeo_server.domains.execution.ports import (
     LanguageModels,
     SubDiagrams,
 )
+from dipeo_server.domains.execution.saved_state import SavedState
 from dipeo_server.domains.execution.status import NodeExecutionStatus
 
 
@@ -94,9 +95,56 @@ class ExecutionContext:
         self.node_outputs: Mapping[str, Envelope] = {} if node_outputs is None else node_outputs
         self.variables: Mapping[str, Any] = {} if variables is None else variables
         self.metadata: dict[str, Any] = {}
+        self.failed_nodes: set[str] = set()
         self.deltas: list[StateDelta] = []
         self.observed: list[Failure] = []
         self._visit = visit
+
+    @property
+    def completed_nodes(self) -> set[str]:
+        """Keys of the nodes that have an output and have not failed."""
+        return set(self.node_outputs) - self.failed_nodes
+
+    @property
+    def scope(self) -> Mapping[str, Any]:
+        """What templates and conditions see: variables, and under `nodes` every output's body."""
+        bodies = {key: envelope.body for key, envelope in self.node_outputs.items()}
+        return {"nodes": bodies, **self.variables}
+
+    def store_output(self, node_id: str, output: Envelope) -> None:
+        """Keep a node's result; an error marks the node as failed. Raises KeyError."""
+        key = self.diagram.get_node(node_id).key
+        self.node_outputs = {**self.node_outputs, key: output}
+        if output.has_error():
+            self.failed_nodes.add(key)
+
+    def get_output(self, node_id: str) -> Envelope | None:
+        """The node's last message, or None."""
+        return self.node_outputs.get(node_id)
+
+    def to_state(self) -> SavedState:
+        """Everything it holds, as a value for an ExecutionStateManager."""
+        return SavedState(
+            execution_id=self.execution_id,
+            diagram=self.diagram,
+            node_outputs=dict(self.node_outputs),
+            variables=dict(self.variables),
+            metadata=dict(self.metadata),
+            failed_nodes=frozenset(self.failed_nodes),
+        )
+
+    @classmethod
+    def from_state(cls, state: SavedState) -> Self:
+        """A context that goes on from a saved state."""
+        context = cls(
+            state.diagram,
+            state.execution_id,
+            node_outputs=dict(state.node_outputs),
+            variables=dict(state.variables),
+        )
+        context.metadata.update(state.metadata)
+        context.failed_nodes.update(state.failed_nodes)
+        return context
 
     @property
     def visit(self) -> Visit:

@@ -1,0 +1,264 @@
+"""What happens to nodes, as changes of the state: the node half of `evolve`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from dipeo_server.domains.diagram.executable import ExecutableNode
+from dipeo_server.domains.execution.events import (
+    BarrierResolved,
+    BarrierWaiting,
+    NodeCompleted,
+    NodeFailed,
+    NodeInterrupted,
+    NodeReported,
+)
+from dipeo_server.domains.execution.ids import BarrierID, NodeRun
+from dipeo_server.domains.execution.machine import turns
+from dipeo_server.domains.execution.routing import tokens_for
+from dipeo_server.domains.execution.state import (
+    BarrierRecord,
+    Emission,
+    ExecutionState,
+    InputRef,
+    NodeState,
+    Waiting,
+    WaitKind,
+)
+from dipeo_server.domains.execution.status import (
+    NODE_TRANSITIONS,
+    BarrierStatus,
+    NodeExecutionStatus,
+)
+from dipeo_server.domains.execution.tokens import FAILED, NOT_TAKEN, Token, dead
+
+_N = NodeExecutionStatus
+
+
+def _move(state: ExecutionState, index: int, status: NodeExecutionStatus) -> NodeState:
+    """The node's state with another status; the table of legal transitions is checked."""
+    current = state.nodes[index]
+    if status not in NODE_TRANSITIONS[current.status]:
+        key = state.diagram.nodes[index].key
+        raise AssertionError(f"node {key!r} cannot go from {current.status} to {status}")
+    moved = replace(current, status=status)
+    state.nodes[index] = moved
+    return moved
+
+
+def started(state: ExecutionState, run: NodeRun, at: datetime) -> None:
+    """A visit began: its inputs are what has arrived by now."""
+    node = state.diagram.get_node(run.node)
+    is_new = run.occurrence > state.nodes[node.index].occurrence
+    if is_new:
+        state.inputs[node.index] = _arrived_inputs(state, node)
+        state.tries[node.index] = 0
+        state.executed[node.key] = state.executed.get(node.key, 0) + 1
+        turns.mark_executed(state, node)
+    state.steps += 1
+    state.ready.pop(node.index, None)
+    state.waiting.pop(node.index, None)
+    state.running[node.index] = run
+    state.touched.add(node.index)
+    current = state.nodes[node.index]
+    _move(state, node.index, _N.RUNNING)
+    state.nodes[node.index] = NodeState(
+        status=_N.RUNNING,
+        occurrence=run.occurrence,
+        attempt=run.attempt,
+        executed=current.executed + is_new,
+        entries=current.entries + 1,
+        started_at=at,
+        output=current.output,
+    )
+
+
+def _arrived_inputs(state: ExecutionState, node: ExecutableNode) -> tuple[InputRef, ...]:
+    """This turn's live tokens, plus sticky ones whose input name no live token has."""
+    diagram, turn = state.diagram, state.turns[node.index]
+    awaited = {edge.index for edge in turns.awaited_edges(state, node)}
+    is_first_turn = node.block is None or state.blocks[node.block].turn == 1
+    fresh: list[InputRef] = []
+    sticky: list[InputRef] = []
+    for index in node.incoming:
+        token, edge = state.tokens[index], diagram.edges[index]
+        if token is None or not token.is_live or token.envelope is None:
+            continue
+        if edge.target_handle == "first" and not (is_first_turn and index in awaited):
+            continue
+        if node.join == "first" and index in awaited and index != turn.first_edge:
+            continue
+        found = InputRef(index, token.envelope, token.port)
+        (fresh if index in awaited else sticky).append(found)
+    names = {diagram.edges[ref.edge].input_name for ref in fresh}
+    kept = [ref for ref in sticky if diagram.edges[ref.edge].input_name not in names]
+    return tuple(sorted([*fresh, *kept], key=lambda ref: ref.edge))
+
+
+def completed(state: ExecutionState, event: NodeCompleted, at: datetime) -> None:
+    """A visit ended well: its output goes out on its edges."""
+    node = state.diagram.get_node(event.node_run.node)
+    _leave(state, node.index)
+    _move(state, node.index, _N.COMPLETED)
+    state.nodes[node.index] = replace(
+        state.nodes[node.index],
+        ended_at=at,
+        failure=None,
+        token_usage=event.token_usage,
+        output=event.output,
+    )
+    state.outputs[node.key] = event.output
+    state.token_usage += event.token_usage
+    if event.messages:
+        state.conversation = (*state.conversation, *event.messages)
+    otherwise = NOT_TAKEN if event.skip_reason is None else dead(event.skip_reason)
+    _emit(state, node, Emission(event.output, event.ports, event.edges, otherwise))
+
+
+def failed(state: ExecutionState, event: NodeFailed, at: datetime) -> None:
+    """A visit ended badly: a retry follows, a policy takes it, or failed tokens go out."""
+    node = state.diagram.get_node(event.node_run.node)
+    _leave(state, node.index)
+    _move(state, node.index, _N.FAILED)
+    state.nodes[node.index] = replace(
+        state.nodes[node.index],
+        ended_at=at,
+        failure=event.failure,
+        token_usage=event.token_usage,
+        output=event.output or state.nodes[node.index].output,
+    )
+    state.token_usage += event.token_usage
+    state.tries[node.index] = state.tries.get(node.index, 0) + 1
+    if event.will_retry:
+        return
+    if event.handled is None:
+        state.failures.append(event.failure)
+        _emit(state, node, Emission(None, (), None, FAILED))
+        return
+    if event.output is not None:
+        state.outputs[node.key] = event.output
+    _emit(state, node, Emission(event.output, event.ports, event.edges, NOT_TAKEN))
+
+
+def interrupted(state: ExecutionState, event: NodeInterrupted, at: datetime) -> None:
+    """A visit was stopped from outside."""
+    node = state.diagram.get_node(event.node_run.node)
+    _leave(state, node.index)
+    if event.will_rerun:
+        _move(state, node.index, _N.PENDING)
+        state.ready[node.index] = None
+        return
+    _move(state, node.index, _N.ABORTED)
+    state.nodes[node.index] = replace(state.nodes[node.index], ended_at=at)
+
+
+def skipped(state: ExecutionState, node: ExecutableNode, reason: str) -> None:
+    """The node does not run in this turn; its edges get dead tokens."""
+    state.skips.pop(node.index, None)
+    if state.nodes[node.index].occurrence == 0:
+        _move(state, node.index, _N.SKIPPED)
+        state.nodes[node.index] = replace(state.nodes[node.index], skip_reason=reason)
+    if node.block is not None:
+        token = dead(reason if reason in _TRAVELLING else "branch_not_taken")
+        turns.send(state, node, dict.fromkeys(node.outgoing, token))
+
+
+# A join that was not met is that node's own matter: what follows it is simply not reached.
+_TRAVELLING = frozenset({"upstream_failed", "skip_branch", "barrier_skipped", "by_user"})
+
+
+def reached_limit(state: ExecutionState, run: NodeRun, at: datetime) -> None:
+    """A node at its limit puts out again what it put out last."""
+    node = state.diagram.get_node(run.node)
+    state.ready.pop(node.index, None)
+    current = _move(state, node.index, _N.MAXITER_REACHED)
+    state.nodes[node.index] = replace(
+        current, occurrence=run.occurrence, attempt=run.attempt, started_at=at, ended_at=at
+    )
+    last = state.emissions[node.index]
+    envelope = last.envelope.with_meta(maxiter=True) if last.envelope else None
+    _send(state, node, replace(last, envelope=envelope))
+
+
+def _leave(state: ExecutionState, index: int) -> None:
+    """The NodeRun runs and waits no more."""
+    state.running.pop(index, None)
+    state.waiting.pop(index, None)
+    state.early.pop(index, None)
+    state.touched.add(index)
+
+
+def _emit(state: ExecutionState, node: ExecutableNode, emission: Emission) -> None:
+    state.emissions[node.index] = emission
+    _send(state, node, emission)
+
+
+def _send(state: ExecutionState, node: ExecutableNode, emission: Emission) -> None:
+    tokens: dict[int, Token] = tokens_for(state.diagram, node, emission)
+    turns.send(state, node, tokens)
+
+
+def wait(state: ExecutionState, waiting: Waiting) -> None:
+    """The visit runs no more, and waits."""
+    index = state.diagram.index_of[waiting.node_run.node]
+    state.running.pop(index, None)
+    state.waiting[index] = waiting
+    state.touched.add(index)
+    current = state.nodes[index]
+    if current.status is _N.FAILED:  # A retry: the failed attempt is behind it.
+        state.nodes[index] = replace(current, status=_N.WAITING)
+    else:
+        _move(state, index, _N.WAITING)
+
+
+def reported(state: ExecutionState, event: NodeReported) -> None:
+    """A running visit told its result early, or waits for a time."""
+    index = state.diagram.index_of[event.node_run.node]
+    if event.status is _N.WAITING:
+        kind = WaitKind.DELAY
+        wait(state, Waiting(event.node_run, kind, event.due_at, event.output, event.ports))
+    elif event.output is not None:
+        state.early[index] = (event.output, event.ports)
+
+
+def barrier_opened(state: ExecutionState, event: BarrierWaiting, at: datetime) -> None:
+    """A person is asked."""
+    run = event.node_run
+    barrier = BarrierID(run.node, run.occurrence)
+    state.barriers[barrier] = BarrierRecord(
+        id=barrier,
+        node_run=run,
+        purpose=event.purpose,
+        status=BarrierStatus.WAITING,
+        prompt=event.prompt,
+        waiting_since=at,
+        answer_schema=event.answer_schema,
+        expires_at=event.expires_at,
+        default_action=event.default_action,
+        default_answer=event.default_answer,
+        variable=event.variable,
+        bypass_on_skip=event.bypass_on_skip,
+    )
+    wait(state, Waiting(run, WaitKind.PERSON, event.expires_at))
+
+
+def barrier_closed(state: ExecutionState, event: BarrierResolved, at: datetime) -> None:
+    """The barrier has its one decision."""
+    run = event.node_run
+    barrier = BarrierID(run.node, run.occurrence)
+    record = state.barriers[barrier]
+    state.barriers[barrier] = replace(
+        record,
+        status=event.status,
+        decided_at=at,
+        decided_by=event.decided_by,
+        reason=event.reason,
+        action=event.action,
+    )
+    if record.purpose == "rerun" and event.status is BarrierStatus.APPROVED:
+        index = state.diagram.index_of[run.node]
+        state.waiting.pop(index, None)
+        state.touched.add(index)
+        _move(state, index, _N.PENDING)
+        state.ready[index] = None
