@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -89,26 +89,36 @@ class Budget:
         self._left = units
 
     def spend(self, units: int) -> None:
-        """Takes units away; refuses when there are not enough."""
-        self._left -= units
+        """Takes units away; refuses when there are not enough. There is no way to gain any."""
+        self._left -= max(units, 0)
         if self._left < 0:
-            raise Refused("It makes too much data", hint="Use a code_job node for such work.")
+            raise Refused(
+                "This is too much work for one evaluation", hint="Use a code_job node instead."
+            )
 
     def weigh(self, value: Any) -> int:
-        """Counts, and spends, the units of everything inside a value."""
+        """Counts, and spends, the units of everything inside a value, which must be JSON's."""
         units = 0
-        pending = [value]
+        pending: list[Iterable[Any]] = [(value,)]
         while pending:
-            item = pending.pop()
-            size = size_of(item)
+            group = pending.pop()
+            size = 0
+            for item in group:
+                if isinstance(item, str):
+                    size += len(item) // 64
+                elif type(item) not in SCALARS:
+                    size += self._open(item, pending)
             self.spend(size)
             units += size
-            if isinstance(item, dict):
-                pending.extend(item.keys())
-                pending.extend(item.values())
-            elif isinstance(item, list | tuple | SetView):
-                pending.extend(item)
         return units
+
+    def _open(self, item: Any, pending: list[Iterable[Any]]) -> int:
+        if not isinstance(item, list | tuple | dict | SetView):
+            check_value(item)
+        pending.append(item)
+        if isinstance(item, dict):
+            pending.append(item.values())
+        return len(item)
 
     def multiply(self, left: Any, right: Any) -> Any:
         """`*`: repeating a list costs everything inside it, as many times."""
@@ -120,6 +130,14 @@ class Budget:
         check_size(len(repeated) * times, repeated)
         self.spend(self.weigh(repeated) * max(times, 0))
         return repeated * times
+
+    def text(self, value: Any = "") -> str:
+        """`str`; what is certainly too long is not even tried: an element takes some characters."""
+        if not isinstance(value, str):
+            check_size(4 * self.weigh(value), "")
+        text = str(value)
+        check_size(len(text), text)
+        return text
 
 
 def size_of(value: object) -> int:

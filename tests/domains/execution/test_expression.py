@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dipeo_server.domains.execution import operations
 from dipeo_server.domains.execution.expression import (
     DEPTH_MAX,
     NODES_MAX,
@@ -146,15 +145,7 @@ def test_an_expression_has_the_value_python_would_give(source: str, value: objec
         *("[x for x in words]", "{x for x in words}", "{x: 1 for x in words}", "{1, 2}"),
         *("(x for x in words)", "any(x for x in words)", "[*words]", "len(*words)", "{**d}"),
         *("dict(**d)", "dict(a=1)", "max(words, key=len)", "len", "[len][0]", "[len][0](words)"),
-        *(
-            "len(words)(1)",
-            "'a'()",
-            "(state.items)[0]()",
-            "state.counter()",
-            "b'bytes'",
-            "1j",
-            "...",
-        ),
+        *("len(words)(1)", "'a'()", "(state.items)[0]()", "state.counter()", "b'b'", "1j", "..."),
         # Changes.
         *("d.update(d)", "d.pop('x')", "d.clear()", "d.setdefault('y', 1)", "words.append(1)"),
         *("[].append(1)", "words.sort()", "words.reverse()", "words.extend(words)", "del d['x']"),
@@ -183,7 +174,7 @@ def test_an_expression_has_the_value_python_would_give(source: str, value: objec
         *("1 / 0", "1 // 0", "1 % 0", "int('x')", "words.index('blue')", "{[]: 1}", "set([[]])"),
         *("d[[]]", "d.get([])", "d[1:2]", "text.strip(1)", "text.split('')", "words.lower()"),
         *("{1: 2}", "max([])", "max(1, 'a')", "len()", "len(1, 2)", "dict(5)", "sum('ab')"),
-        *("1if a else 2", r"'\d'", "\x00", "'a' 1", "\uff10\uff58\uff11z"),
+        *("1if a else 2", r"'\d'", "\x00", "'a' 1", "'\ud800'", "\uff10\uff58\uff11z"),
     ],
 )
 def test_everything_else_is_refused_with_an_expression_error(source: str) -> None:
@@ -271,7 +262,7 @@ def test_a_value_nested_without_end_is_refused() -> None:
 def test_what_an_expression_makes_in_all_is_bounded() -> None:
     fifty = ", ".join(["big.upper()"] * 50)
 
-    with pytest.raises(ExpressionError, match="makes too much data"):
+    with pytest.raises(ExpressionError, match="too much work"):
         evaluate(f"[{fifty}]", NAMES)
 
 
@@ -318,17 +309,6 @@ def test_a_set_keeps_the_order_in_which_values_first_appear() -> None:
     words = [f"word{number % 50}" for number in range(500)]
 
     assert evaluate("list(set(words))", {"words": words}) == words[:50]
-
-
-def test_every_operation_that_is_offered_is_used_in_these_tests() -> None:
-    assert set(operations.FUNCTIONS) == {
-        *("len", "abs", "max", "min", "sum", "all", "any", "bool", "int", "float", "str"),
-        *("round", "list", "dict", "tuple", "set"),
-    }
-    assert set(operations.METHOD_NAMES) == {
-        *("lower", "upper", "strip", "startswith", "endswith", "split", "replace"),
-        *("get", "keys", "values", "items", "count", "index"),
-    }
 
 
 # ------------------------------------------------------------------ the same as in Python
