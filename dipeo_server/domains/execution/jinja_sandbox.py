@@ -187,6 +187,7 @@ _BINARY = {
     "%": OPERATORS[ast.Mod],
 }
 _VIEWS = (KeysView, ValuesView, ItemsView)
+_ADDED_BY_JINJA = {"_loop_vars", "_block_vars"}
 _OBJECTS = (Namespace, Cycler, Joiner, Macro)
 
 
@@ -240,17 +241,18 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         for side in (left, right):
             if isinstance(side, Undefined):
-                str(side)  # (as in _printable)
+                str(side)  # It raises, and says what is undefined.
         return self._checked(self._operators[operator](left, right))
 
     @override
     def call(self, context: Context, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         self._budget.spend(self._call_cost)
+        given = {name: kwargs[name] for name in kwargs.keys() - _ADDED_BY_JINJA}
         receiver = getattr(function, "__self__", None)
         if isinstance(receiver, str):
-            self._check_arguments(f".{function.__name__}", (receiver, *args), kwargs)
+            self._check_arguments(f".{function.__name__}", (receiver, *args), given)
         else:
-            self._check_arguments("", args, kwargs)
+            self._check_arguments("", args, given)
         return self._checked(super().call(context, function, *args, **kwargs))
 
     @override
@@ -313,7 +315,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         if isinstance(value, list | tuple | dict):
             return self._budget.text(value)
         if isinstance(value, Undefined):
-            return str(value)  # It raises, and says what is undefined.
+            return str(value)
         if type(value) not in SCALARS:
             raise Refused(f"A {type(value).__name__} cannot be printed")
         return value

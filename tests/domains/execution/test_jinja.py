@@ -30,6 +30,8 @@ CONTEXT: dict[str, Any] = {
 
 ENDLESS = "{% for i in range(10000) %}{% for j in range(10000) %}{% endfor %}{% endfor %}"
 
+IN_LOOP = "{% set s = namespace(v=x) %}{{ m(s) }}{% endfor %}"
+
 
 @pytest.mark.parametrize(
     "template, text",
@@ -68,6 +70,8 @@ ENDLESS = "{% for i in range(10000) %}{% for j in range(10000) %}{% endfor %}{% 
         ),
         ("{% with a = 1, b = [2] %}{{ a }}{{ b }}{% endwith %}", "1[2]"),
         ("{% filter upper %}abc{% endfilter %}{% set t %}q{{ x }}{% endset %}{{ t }}", "ABCq1"),
+        ("{% macro m(s) %}{{ s.v }}{% endmacro %}{% for r in d %}" + IN_LOOP, "1"),
+        ("{% macro a() %}x{% endmacro %}{% macro b(f) %}{{ f() }}{% endmacro %}{{ b(f=a) }}", "x"),
         ("{% for k, g in rows | groupby('b') %}{{ k }}{{ g | length }}{% endfor %}", "t1u1"),
         ("{{ rows | map(attribute='a') | max }}{{ rows | groupby('a') | length }}", "22"),
         ("{% block b %}B{% endblock %}{{ self.b() }}", "BB"),
