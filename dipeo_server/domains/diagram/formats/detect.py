@@ -1,0 +1,72 @@
+"""Which format a document is written in, and reading it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from dipeo_server.domains.diagram.formats.light import read_light
+from dipeo_server.domains.diagram.formats.loaded import Loaded
+from dipeo_server.domains.diagram.nearest import did_you_mean, listed
+from dipeo_server.domains.diagram.problem import DiagramProblem, Severity
+from dipeo_server.domains.diagram.spec import NodeSpec
+
+FORMATS: Final = ("light", "native", "readable")
+
+_SUFFIXES: Final = {
+    ".light.yaml": "light",
+    ".light.yml": "light",
+    ".readable.yaml": "readable",
+    ".readable.yml": "readable",
+    ".native.json": "native",
+    ".json": "native",
+}
+# A key at the margin; the document itself is parsed only once its format is known.
+_NAMED: Final = re.compile(
+    r"^(?:version|format)\s*:\s*[\"']?(light|readable|native)\b", re.MULTILINE | re.IGNORECASE
+)
+_READERS: Final[Mapping[str, Callable[..., Loaded]]] = {"light": read_light}
+
+
+def detect_format(content: str, path: str | None = None) -> str:
+    """`light`, `native` or `readable`: from the suffix, else the first brace, else what it says."""
+    name = (path or "").lower()
+    for suffix, format_ in _SUFFIXES.items():
+        if name.endswith(suffix):
+            return format_
+    if content.lstrip("\ufeff \t\r\n").startswith("{"):
+        return "native"
+    named = _NAMED.search(content)
+    return named.group(1).lower() if named else "light"
+
+
+def read_diagram(
+    content: str,
+    *,
+    specs: Mapping[str, NodeSpec],
+    format: str | None = None,  # noqa: A002 - the word of the API and of the command line
+    path: str | None = None,
+) -> Loaded:
+    """The diagram in `content`; `format` None = detect. `path` is where the document lies."""
+    chosen = detect_format(content, path) if format is None else format.lower()
+    reader = _READERS.get(chosen)
+    if reader is not None:
+        return reader(content, specs=specs, path=path)
+    return Loaded(None, (_not_supported(chosen),))
+
+
+def _not_supported(chosen: str) -> DiagramProblem:
+    if chosen not in FORMATS:
+        return DiagramProblem(
+            Severity.ERROR,
+            "FORMAT_UNKNOWN",
+            f"{chosen!r} is no diagram format.",
+            hint=did_you_mean(chosen, FORMATS) or f"One of: {listed(FORMATS)}.",
+        )
+    return DiagramProblem(
+        Severity.ERROR,
+        "FORMAT_NOT_SUPPORTED",
+        f"This server cannot read the {chosen} format yet.",
+        hint=f"Formats that can be read: {listed(_READERS)}.",
+    )

@@ -1,0 +1,116 @@
+"""The `nodes` of a light document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from dipeo_server.domains.diagram.formats.handles import known_type
+from dipeo_server.domains.diagram.formats.node_fields import normal_props
+from dipeo_server.domains.diagram.formats.source import Path, Source
+from dipeo_server.domains.diagram.model import DomainNode
+from dipeo_server.domains.diagram.problem import Severity
+
+# Fields of a node itself; everything else beside them is one of its props.
+NODE_FIELDS: Final = frozenset({"label", "type", "position", "props", "id"})
+
+_HINT: Final = "Write it as `- label: Name` with `type:` and the node's fields below."
+
+
+def read_nodes(source: Source) -> tuple[DomainNode[Mapping[str, Any]], ...]:
+    """The nodes, those without a usable label left out; ids are node_0… by place in the list."""
+    nodes: dict[str, DomainNode[Mapping[str, Any]]] = {}
+    for index, raw in source.maps("nodes", _HINT):
+        at: Path = ("nodes", index)
+        label = _label(source, raw, at)
+        if label is None:
+            continue
+        first = nodes.get(label)
+        if first is None:
+            nodes[label] = _node(source, raw, label, at)
+        else:
+            _report_duplicate(source, first, at)
+    return tuple(nodes.values())
+
+
+def _label(source: Source, raw: Mapping[str, Any], at: Path) -> str | None:
+    label = source.text(raw, "label", at)
+    if label is None and not isinstance(raw.get("label"), dict | list):
+        source.report(
+            "MISSING_LABEL",
+            f"Node {int(at[1]) + 1} has no label.",
+            at=at,
+            hint="Give it a `label:`; connections refer to nodes by their label.",
+        )
+    return label
+
+
+def _report_duplicate(source: Source, first: DomainNode[Mapping[str, Any]], at: Path) -> None:
+    here = source.document.location(*at, "label")
+    before = first.location.line if first.location else "?"
+    source.report(
+        "DUPLICATE_LABEL",
+        f"Two nodes have the label {first.label!r}: in line {before} and in line {here.line}.",
+        at=(*at, "label"),
+        node=first.key,
+        hint="Rename one of them, and the connections that mean it.",
+    )
+
+
+def _node(
+    source: Source, raw: Mapping[str, Any], label: str, at: Path
+) -> DomainNode[Mapping[str, Any]]:
+    type_ = known_type(source.text(raw, "type", at) or "job", source.specs)
+    props = normal_props(
+        type_,
+        (_props_field(source, raw, label, at), _direct_fields(raw)),
+        source.specs.get(type_),
+        lambda fault: source.report("INVALID_FIELD", f"{label}: {fault}.", at=at, node=label),
+    )
+    return DomainNode(
+        key=label,
+        id=f"node_{at[1]}",
+        type=type_,
+        label=label,
+        props=props,
+        position=_position(source, raw, label, at),
+        location=source.document.location(*at),
+        extra={"id": raw["id"]} if raw.get("id") is not None else {},
+    )
+
+
+def _direct_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in raw.items() if name not in NODE_FIELDS}
+
+
+def _props_field(source: Source, raw: Mapping[str, Any], label: str, at: Path) -> Mapping[str, Any]:
+    props = raw.get("props")
+    if props is None or isinstance(props, dict):
+        return props or {}
+    source.report(
+        "INVALID_FIELD", f"{label}: `props` must be a map.", at=(*at, "props"), node=label
+    )
+    return {}
+
+
+def _position(source: Source, raw: Mapping[str, Any], label: str, at: Path) -> tuple[float, float]:
+    position = raw.get("position")
+    match position:
+        case None:
+            return (0.0, 0.0)
+        case {**fields} if set(fields) <= {"x", "y"}:
+            x, y = fields.get("x", 0), fields.get("y", 0)
+        case [x, y]:
+            pass
+        case _:
+            x = y = None
+    if isinstance(x, int | float) and isinstance(y, int | float):
+        return (float(x), float(y))
+    source.report(
+        "POSITION_IGNORED",
+        f"{label}: the position is not of the form {{x: 100, y: 200}}; 0, 0 is taken.",
+        at=(*at, "position"),
+        node=label,
+        severity=Severity.WARNING,
+    )
+    return (0.0, 0.0)

@@ -1,0 +1,39 @@
+"""Persons as light documents and GraphQL inputs write them: a map from label to settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from dipeo_server.domains.diagram.formats.json_values import as_text
+from dipeo_server.domains.diagram.model import DomainPerson, Location
+
+# Fields of a person; everything else is kept in `extra`.
+PERSON_FIELDS: Final = ("label", "service", "model", "system_prompt", "prompt_file", "api_key_id")
+
+
+def unreadable_fields(raw: Mapping[str, Any]) -> list[str]:
+    """The fields of a person that should be texts and are maps or lists."""
+    return [name for name in PERSON_FIELDS if isinstance(raw.get(name), dict | list)]
+
+
+def person_of(key: str, raw: Mapping[str, Any], location: Location | None = None) -> DomainPerson:
+    """One person. Settings may lie in `llm_config`; those beside it win."""
+    config = raw.get("llm_config")
+    fields: dict[str, Any] = dict(raw)
+    if isinstance(config, dict):
+        del fields["llm_config"]
+        fields = {**config, **fields}
+    texts = {name: as_text(fields.get(name)) or None for name in PERSON_FIELDS}
+    usual = DomainPerson(key=key, label=key)
+    return DomainPerson(
+        key=key,
+        label=texts["label"] or key,
+        service=(texts["service"] or usual.service).lower(),
+        model=texts["model"] or usual.model,
+        system_prompt=texts["system_prompt"],
+        prompt_file=texts["prompt_file"],
+        api_key_id=texts["api_key_id"],
+        location=location,
+        extra={name: value for name, value in fields.items() if name not in PERSON_FIELDS},
+    )
