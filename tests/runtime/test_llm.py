@@ -232,6 +232,27 @@ async def test_a_refusal_of_the_model_is_not_worth_a_retry() -> None:
     assert "I must not." in error.message
 
 
+STREAMED_REFUSAL = {"choices": [{"delta": {"refusal": "I must not."}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    "chunk, said, is_retryable",
+    [
+        (STREAMED_REFUSAL, "refused to answer: I must not.", False),
+        ({"error": {"message": "too many guests"}}, "too many guests", True),
+        ({"choices": [{"delta": {"content": "half an ans"}}]}, "in the middle", True),
+    ],
+)
+async def test_a_stream_may_end_badly_in_each_way(
+    chunk: dict[str, Any], said: str, is_retryable: bool
+) -> None:
+    document = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
+    async with _raw_server(document, "text/event-stream") as url, services(url) as models:
+        error = await failure(models, ask(), on_token=lambda _: None)
+    assert said in error.message
+    assert error.retryable is is_retryable
+
+
 async def test_a_cancelled_call_closes_its_connection() -> None:
     async with StubModel(faults={1: "hang"}) as stub, services(stub.base_url) as models:
         calling = asyncio.create_task(models.chat(ask()))
@@ -307,12 +328,12 @@ def test_a_base_url_that_cannot_work_is_refused_at_once(url: str) -> None:
 
 
 @asynccontextmanager
-async def _raw_server(document: str) -> AsyncIterator[str]:
-    """Answers every request with this JSON text, whatever it is."""
+async def _raw_server(document: str, kind: str = "application/json") -> AsyncIterator[str]:
+    """Answers every request with this text, whatever it is."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nconnection: close\r\n"
         writer.write(f"{head}content-length: {len(document)}\r\n\r\n{document}".encode())
         await writer.drain()
         writer.close()

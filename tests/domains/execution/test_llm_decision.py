@@ -41,6 +41,7 @@ def test_each_negative_word_decides(word: str) -> None:
         ('```json\n{"decision": false}\n```', False),
         ('{"decision": "yes"}', True),
         ("{broken yes", True),
+        ("{broken} no", False),
         ("It could be valid or invalid.", None),
         ("Perhaps.", None),
         ("", None),

@@ -184,9 +184,36 @@ def test_a_root_model_is_what_it_holds() -> None:
     assert (schema["type"], schema["items"]) == ("array", {"$ref": "#/$defs/Item"})
 
 
+@pytest.mark.parametrize(
+    "config",
+    ["model_config = {'extra': 'forbid'}", "class Config:\n    extra = 'forbid'"],
+)
+def test_a_model_may_close_itself_in_each_way(config: str) -> None:
+    schema = schema_of_text_format(f"class Response(BaseModel):\n  {config}\n  x: int\n")
+    assert schema["additionalProperties"] is False
+    assert list(schema["properties"]) == ["x"]
+
+
+def test_dataclasses_typed_dicts_and_inner_classes_are_models_too() -> None:
+    schema = schema_of_text_format(
+        "@dataclass(frozen=True)\nclass Point:\n  x: int\n"
+        "class Row(TypedDict):\n  name: str\n"
+        "class Names(RootModel):\n  root: list[str]\n"
+        "Rows: TypeAlias = list[Row]\n"
+        "class Response(BaseModel):\n"
+        "  class Kind(Enum):\n    A = 'a'\n    B = 2\n"
+        "  at: Point\n  rows: Rows\n  names: Names\n  kind: Kind\n"
+    )
+    assert schema["$defs"]["Point"]["properties"] == {"x": INT}
+    assert schema["$defs"]["Row"]["required"] == ["name"]
+    assert schema["$defs"]["Names"]["items"] == {"type": "string"}
+    assert schema["properties"]["kind"] == {"enum": ["a", 2]}
+
+
 def test_what_only_running_could_tell_accepts_anything() -> None:
     schema = schema_of_text_format(
         "from elsewhere import Kind, Base\n"
+        "def make_model(base): ...\n"
         "Made = make_model(Base)\n"
         "class Response(BaseModel):\n  kind: Kind\n  kinds: list[Kind[int]]\n  made: Made\n"
     )
@@ -216,6 +243,17 @@ def test_nothing_of_the_source_is_run() -> None:
             "line 4: the enum 'E' has no member 'b'",
         ),
         ("class Response(BaseModel):\n  x: str = Field(pattern='(')\n", "no JSON schema"),
+        ("class Response(BaseModel):\n  x: Literal[E.b]\n", "line 2: there is no enum 'E'"),
+        ("class Response(BaseModel):\n  x: Literal[f()]\n", "line 2: f() is no literal value"),
+        ("class Response(BaseModel):\n  x: Literal[1][2]\n", "line 2"),
+        (
+            "from a import E\nclass Response(BaseModel):\n  x: Literal[E.b]\n",
+            "line 3: E.b is defined elsewhere",
+        ),
+        (
+            "class E(Enum):\n  a = f()\nclass Response(BaseModel):\n  x: E\n",
+            "line 2: the value of E.a is no constant",
+        ),
         ("\0", "line 1"),
         ("x: " + "list[" * 500 + "int" + "]" * 500, "line 1"),
         ("-" * 100_000 + "1", "text_format"),
@@ -223,6 +261,8 @@ def test_nothing_of_the_source_is_run() -> None:
         ("#" * 200_001, "more than 200000 characters"),
         ('{"type": "nonsense"}', "at type"),
         ('{"type": }', "line 1"),
+        ('{"not": ' * 20_000 + "{}" + "}" * 20_000, "nested too deeply"),
+        ('{"not": ' * 500 + "{}" + "}" * 500, "nested too deeply"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_and_says_where(source: str, said: str) -> None:

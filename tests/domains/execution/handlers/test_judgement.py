@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,3 +57,20 @@ async def test_a_question_may_come_from_a_file(via_stub: Point, base_dir: Path) 
     assert decision
     assert "Is it ripe?" in sent(stub)[1][1]
     assert '"fruit": "plum"' in sent(stub)[1][1]
+
+
+@pytest.mark.parametrize(
+    "inputs, shown",
+    [
+        ({"default": {"messages": [], "last_message": "the last word"}}, "the last word"),
+        ({}, None),
+    ],
+)
+async def test_of_a_conversation_the_last_message_is_judged(
+    via_stub: Point, inputs: dict[str, Any], shown: str | None
+) -> None:
+    async with StubModel(replies=["yes"]) as stub:
+        context = via_stub(stub).context(inputs)
+        await judge(Question(judge_by="Well?"), context)
+    assert ("What is to be judged" in sent(stub)[1][1]) is (shown is not None)
+    assert (shown or "Well?") in sent(stub)[1][1]

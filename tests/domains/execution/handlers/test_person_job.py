@@ -105,6 +105,15 @@ async def test_a_prompt_file_is_found_in_each_of_its_places(
     assert answer == "from a file: 1"
 
 
+async def test_an_absolute_prompt_file_lies_below_the_base_directory(
+    echo: World, base_dir: Path
+) -> None:
+    write(base_dir, "p.txt", "here")
+    assert await echo.answer(prompt_file=str(base_dir / "p.txt")) == "here"
+    with pytest.raises(PathDenied):
+        await echo.run(prompt_file="/etc/hostname")
+
+
 async def test_the_place_nearest_to_the_diagram_wins(echo: World, base_dir: Path) -> None:
     for place in ("p.txt", "files/prompts/p.txt", "projects/demo/prompts/p.txt"):
         write(base_dir, place, place)

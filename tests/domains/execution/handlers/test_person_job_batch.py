@@ -82,3 +82,29 @@ async def test_items_are_asked_at_once_up_to_the_limit(via_stub: Point) -> None:
             max_concurrent=3,
         )
     assert [r["output"] for r in body["results"]] == [f"You said: item {n}" for n in range(6)]
+
+
+async def test_an_item_without_its_key_or_with_an_unusable_answer_fails_alone(
+    via_stub: Point,
+) -> None:
+    def reply(body: dict[str, Any]) -> str:
+        asked = body["messages"][-1]["content"]
+        return "no json" if "Oslo" in asked else "7"
+
+    async with StubModel(replies=reply) as stub:
+        world = via_stub(stub)
+        output, context = await world.run(
+            {"items": [{"city": "Rome"}, {"town": "Bern"}, {"city": "Oslo"}]},
+            default_prompt="How large is {{city}}?",
+            strict=True,
+            text_format={"type": "integer"},
+            batch=True,
+        )
+    body = output.value["default"]
+    assert [(r["index"], r["output"]) for r in body["results"]] == [(0, 7)]
+    assert [(e["index"], e["error_type"]) for e in body["errors"]] == [
+        (1, "TEMPLATE_ERROR"),
+        (2, "LLM_ERROR"),
+    ]
+    assert sorted(observed(context)) == ["LLM_ERROR", "TEMPLATE_ERROR"]
+    assert len(stub.requests) == 2
