@@ -1,0 +1,152 @@
+"""What a resolver may reach: the services of the server, and what one operation has loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+import strawberry
+
+from dipeo_server.api.history import History, fold
+from dipeo_server.api.json_dialect import canonical
+from dipeo_server.domains.diagram.rules.view import CheckExpression
+from dipeo_server.domains.diagram.spec import NodeSpec
+from dipeo_server.domains.execution.events import Recorded
+from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.domains.execution.runner import Runner
+from dipeo_server.domains.execution.state import ExecutionView
+
+T = TypeVar("T")
+
+PAGE_EVENTS: Final = 1_000
+ANONYMOUS: Final = "anonymous"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiLimits:
+    """What one request may ask for; sizes in bytes, times in seconds."""
+
+    depth: int = 12
+    aliases: int = 30
+    directives: int = 50
+    tokens: int = 2_000
+    cost: int = 5_000
+    fields: int = 1_000
+    root_fields: int = 20
+    mutations: int = 10
+    body_bytes: int = 1024 * 1024
+    body_seconds: float = 10.0
+    operation_seconds: float = 30.0
+    socket_operations: int = 100
+    socket_init_seconds: float = 5.0
+    socket_send_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What `serverInfo` tells about this server."""
+
+    version: str
+    isolation: str
+    store: str
+    runner: str = "local"
+    limits: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServices:
+    """Everything the API needs of the other rooms.
+
+    `allowed_hosts`: names that the Host header may have, without port; None = any. `is_ready`
+    tells whether executions are being served.
+    """
+
+    runner: Runner
+    specs: Mapping[str, NodeSpec]
+    facts: ServerFacts
+    check_expression: CheckExpression | None = None
+    limits: ApiLimits = field(default_factory=ApiLimits)
+    allowed_hosts: frozenset[str] | None = None
+    is_ready: Callable[[], bool] = lambda: True
+
+
+class OncePerKey(Generic[T]):
+    """Loads each thing at most once for one operation, however many resolvers ask."""
+
+    def __init__(self, load: Callable[[ExecutionID], Coroutine[Any, Any, T]]) -> None:
+        self._load = load
+        self._loads: dict[ExecutionID, asyncio.Task[T]] = {}
+
+    async def load(self, execution_id: ExecutionID) -> T:
+        """The thing of that execution."""
+        task = self._loads.get(execution_id)
+        if task is None:
+            task = self._loads[execution_id] = asyncio.create_task(self._load(execution_id))
+        return await asyncio.shield(task)
+
+    def forget(self, execution_id: ExecutionID) -> None:
+        """Load it anew when somebody asks next."""
+        self._loads.pop(execution_id, None)
+
+
+@dataclass(slots=True)
+class Connection:
+    """What lasts as long as a request or a socket.
+
+    `last_sequence`: the newest event handed to this socket, so that a reader that is closed for
+    being slow knows where to go on.
+    """
+
+    services: ApiServices
+    principal: str = ANONYMOUS
+    last_sequence: Seq = Seq(0)
+    connection_params: dict[str, Any] | None = None
+
+
+class OperationContext:
+    """One operation's view of the server; made anew for each, also on a socket."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.services = connection.services
+        self.runner = connection.services.runner
+        self.principal = connection.principal
+        self.views = OncePerKey(self.runner.view)
+        self.histories = OncePerKey(self._history)
+
+    async def fresh_view(self, execution_id: ExecutionID) -> ExecutionView | None:
+        """The execution behind what this operation has just changed."""
+        self.views.forget(execution_id)
+        self.histories.forget(execution_id)
+        return await self.views.load(execution_id)
+
+    async def _history(self, execution_id: ExecutionID) -> History:
+        """The folded log up to the state that this operation shows."""
+        view = await self.views.load(execution_id)
+        upto = view.last_seq if view is not None else Seq(0)
+        return fold(await read_log(self.runner, execution_id, upto))
+
+
+async def read_log(runner: Runner, execution_id: ExecutionID, upto: Seq) -> list[Recorded]:
+    """The events from the first to `upto`, both included."""
+    found: list[Recorded] = []
+    after = Seq(0)
+    while after < upto:
+        limit = min(PAGE_EVENTS, upto - after)
+        page = await runner.read_events(execution_id, after=after, limit=limit)
+        if not page:
+            break
+        found.extend(page)
+        after = page[-1].seq
+    return found
+
+
+Info: TypeAlias = strawberry.Info[OperationContext, None]
+
+
+def request_hash(mutation: str, arguments: Mapping[str, object]) -> str:
+    """The same for the same mutation with the same arguments."""
+    return hashlib.blake2b(canonical([mutation, arguments]), digest_size=16).hexdigest()

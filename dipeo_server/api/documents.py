@@ -1,0 +1,141 @@
+"""From what a client sends to what an execution runs, and back to a document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dipeo_server.api.context import ApiServices
+from dipeo_server.domains.diagram.compile import Compiled, compile_diagram
+from dipeo_server.domains.diagram.executable import ExecutableDiagram
+from dipeo_server.domains.diagram.formats.detect import read_diagram
+from dipeo_server.domains.diagram.formats.inline import from_inputs
+from dipeo_server.domains.diagram.formats.light_writer import write_light
+from dipeo_server.domains.diagram.formats.loaded import Loaded
+from dipeo_server.domains.diagram.model import (
+    DomainDiagram,
+    DomainEdge,
+    DomainNode,
+    DomainPerson,
+)
+from dipeo_server.domains.diagram.problem import DiagramInvalid, DiagramProblem
+from dipeo_server.domains.diagram.validate import in_order, report
+from dipeo_server.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A diagram as a client sends it: exactly one of `content` and `nodes`.
+
+    `format` None = detect. `nodes` and `edges` are maps as `from_inputs` takes them; `field` is
+    the path of the whole in the arguments, for messages.
+    """
+
+    name: str | None = None
+    description: str | None = None
+    content: str | None = None
+    format: str | None = None
+    path: str | None = None
+    nodes: Sequence[Mapping[str, Any]] | None = None
+    edges: Sequence[Mapping[str, Any]] = ()
+    persons: object = None
+    field: tuple[str, ...] = ()
+
+
+def read(document: Document, services: ApiServices) -> Loaded:
+    """The diagram and what was wrong with it. Raises InvalidInput."""
+    if (document.content is None) == (document.nodes is None):
+        message = "Exactly one of `content` and `nodes` must be given."
+        raise InvalidInput(message, field=document.field)
+    if document.content is not None:
+        return read_diagram(
+            document.content, specs=services.specs, format=document.format, path=document.path
+        )
+    return from_inputs(
+        document.nodes or (),
+        document.edges,
+        document.persons,
+        specs=services.specs,
+        name=document.name,
+        description=document.description,
+        path=document.path,
+    )
+
+
+def compile_loaded(loaded: Loaded, services: ApiServices) -> Compiled:
+    """What an execution of it runs. Raises DiagramInvalid with everything that is wrong."""
+    if loaded.diagram is None or loaded.has_errors:
+        raise DiagramInvalid(_report(loaded, services))
+    try:
+        compiled = compile_diagram(loaded.diagram, services.specs, services.check_expression)
+    except DiagramInvalid as invalid:
+        raise DiagramInvalid(_report(loaded, services)) from invalid
+    told = {(found.code, found.node, found.edge) for found in loaded.problems}
+    fresh = [
+        found for found in compiled.warnings if (found.code, found.node, found.edge) not in told
+    ]
+    return Compiled(compiled.executable, in_order([*loaded.problems, *fresh]))
+
+
+def problems_of(loaded: Loaded, services: ApiServices) -> tuple[DiagramProblem, ...]:
+    """Everything to be said about a document; a diagram that was read in part is still checked."""
+    try:
+        return compile_loaded(loaded, services).warnings
+    except DiagramInvalid as invalid:
+        return invalid.problems
+
+
+def _report(loaded: Loaded, services: ApiServices) -> tuple[DiagramProblem, ...]:
+    return report(loaded, services.specs, check_expression=services.check_expression)
+
+
+def write(diagram: DomainDiagram, format_: str) -> str:
+    """The diagram as a document. Raises InvalidInput for a format that cannot be written."""
+    if format_ != "light":
+        message = f"This server cannot write the {format_} format."
+        raise InvalidInput(message, field=("format",), hint="Ask for LIGHT.")
+    return write_light(diagram)
+
+
+def diagram_of(executable: ExecutableDiagram) -> DomainDiagram:
+    """The diagram that was compiled, as far as the compiled form holds it."""
+    keys = [node.key for node in executable.nodes]
+    return DomainDiagram(
+        nodes=tuple(
+            DomainNode(node.key, node.id, node.type, node.label, node.props, node.position)
+            for node in executable.nodes
+        ),
+        edges=tuple(
+            DomainEdge(
+                key=edge.key,
+                source=keys[edge.source],
+                target=keys[edge.target],
+                source_handle=edge.source_handle,
+                target_handle=edge.target_handle,
+                label=edge.label,
+                content_type=edge.content_type,
+                kind=edge.kind,
+                condition=edge.condition,
+                priority=edge.priority,
+                transform=edge.transform,
+            )
+            for edge in executable.edges
+        ),
+        persons=tuple(
+            DomainPerson(
+                key=person.key,
+                label=person.label,
+                service=person.service,
+                model=person.model,
+                system_prompt=person.system_prompt,
+                prompt_file=person.prompt_file,
+                api_key_id=person.api_key_id,
+            )
+            for person in executable.persons
+        ),
+        name=executable.name,
+        description=executable.description,
+        path=executable.path,
+        metadata={"reducers": dict(executable.reducers)} if executable.reducers else {},
+    )

@@ -1,0 +1,78 @@
+"""Opaque ids of everything that belongs to an execution; the execution's own id is as it is.
+
+`<prefix>_<base64url of execution, occurrence, node>`: reversible, so nothing has to be stored.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from dipeo_server.domains.execution.ids import BarrierID, ExecutionID, NodeRun
+
+EXECUTION_PREFIX: Final = "exec_"
+_SEPARATOR: Final = "\0"
+
+
+class Kind(StrEnum):
+    """What an id is of; the value is the prefix."""
+
+    BARRIER = "barrier"
+    ENVELOPE = "envelope"
+    REVISION = "revision"
+
+
+@dataclass(frozen=True, slots=True)
+class PartID:
+    """A part of one execution: a barrier or an envelope of a visit, or its diagram.
+
+    `occurrence` and `node` are of the visit; for a revision 0 and empty.
+    """
+
+    kind: Kind
+    execution_id: ExecutionID
+    node: str = ""
+    occurrence: int = 0
+
+    @property
+    def barrier(self) -> BarrierID:
+        """Where the person is asked."""
+        return BarrierID(self.node, self.occurrence)
+
+    def encode(self) -> str:
+        """The id as clients see it."""
+        text = _SEPARATOR.join([self.execution_id, str(self.occurrence), self.node])
+        packed = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        return f"{self.kind}_{packed}"
+
+
+def decode(text: str) -> PartID | None:
+    """What `encode` made the id from; None where no such id can exist."""
+    prefix, _, packed = text.partition("_")
+    try:
+        raw = base64.b64decode(packed + "=" * (-len(packed) % 4), altchars=b"-_", validate=True)
+        execution_id, occurrence, node = raw.decode().split(_SEPARATOR, 2)
+        found = PartID(Kind(prefix), ExecutionID(execution_id), node, int(occurrence))
+    except (ValueError, binascii.Error):
+        return None
+    return found if found.encode() == text else None
+
+
+def is_execution_id(text: str) -> bool:
+    """Could it be the id of an execution?"""
+    return text.startswith(EXECUTION_PREFIX)
+
+
+def trace_id(execution_id: ExecutionID) -> str:
+    """32 hex digits (a W3C trace id), the same for the same execution, always."""
+    return hashlib.blake2b(execution_id.encode(), digest_size=16).hexdigest()
+
+
+def span_id(execution_id: ExecutionID, run: NodeRun) -> str:
+    """16 hex digits (a W3C span id) of one attempt of one visit."""
+    text = _SEPARATOR.join([execution_id, run.node, str(run.occurrence), str(run.attempt)])
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,85 @@
+"""Reading a log for clients: events in order with what they need of the log before, and lines."""
+
+from __future__ import annotations
+
+from dipeo_server.api.context import OperationContext, read_log
+from dipeo_server.api.history import Before
+from dipeo_server.api.types.events import ExecutionEvent, ExecutionEventConnection
+from dipeo_server.api.types.logs import LogConnection, log_line, place_of
+from dipeo_server.api.types.paging import PageInfo, page_size
+from dipeo_server.api.types.recorded import Translator
+from dipeo_server.api.types.scalars import encode_sequence
+from dipeo_server.domains.execution.events import Recorded
+from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.domains.execution.runner import Runner
+
+EVENTS_DEFAULT = 100
+EVENTS_MAX = 1_000
+
+
+class Teller:
+    """Tells the events behind `after`, one by one and in order."""
+
+    def __init__(self, runner: Runner, execution_id: ExecutionID, after: Seq) -> None:
+        self._runner = runner
+        self._id = execution_id
+        self._translator = Translator(execution_id)
+        self._before = Before(is_complete=after == 0)
+
+    async def tell(self, recorded: Recorded) -> ExecutionEvent:
+        """The event's GraphQL value; the log before it is read once, and only if it must be."""
+        if not self._before.knows(recorded):
+            before = Before(is_complete=True)
+            for earlier in await read_log(self._runner, self._id, Seq(recorded.seq - 1)):
+                before.observe(earlier)
+            self._before = before
+        told = self._translator.translate(recorded, self._before)
+        self._before.observe(recorded)
+        return told
+
+    def pass_over(self, recorded: Recorded) -> None:
+        """Take note of an event that nobody wants to hear."""
+        self._before.observe(recorded)
+
+
+async def event_page(
+    context: OperationContext, execution_id: ExecutionID, *, first: int | None, after: Seq
+) -> ExecutionEventConnection:
+    """At most `first` events behind `after`. Raises InvalidInput."""
+    size = page_size(first, default=EVENTS_DEFAULT, maximum=EVENTS_MAX, name="first")
+    found = await context.runner.read_events(execution_id, after=after, limit=size + 1)
+    teller = Teller(context.runner, execution_id, after)
+    nodes = [await teller.tell(recorded) for recorded in found[:size]]
+    return ExecutionEventConnection(
+        nodes=nodes,
+        page_info=PageInfo(
+            has_next_page=len(found) > size,
+            has_previous_page=after > 0,
+            start_cursor=encode_sequence(nodes[0].sequence) if nodes else None,
+            end_cursor=encode_sequence(nodes[-1].sequence) if nodes else None,
+        ),
+    )
+
+
+async def log_page(
+    context: OperationContext,
+    execution_id: ExecutionID,
+    *,
+    first: int | None,
+    after: str | None,
+    node: str | None,
+) -> LogConnection:
+    """At most `first` lines behind `after`. Raises InvalidInput."""
+    size = page_size(first, default=EVENTS_DEFAULT, maximum=EVENTS_MAX, name="first")
+    place = place_of(after)
+    found = await context.runner.read_logs(execution_id, after=place, limit=size + 1, node=node)
+    nodes = [log_line(record) for record in found[:size]]
+    return LogConnection(
+        nodes=nodes,
+        page_info=PageInfo(
+            has_next_page=len(found) > size,
+            has_previous_page=place > 0,
+            start_cursor=nodes[0].cursor if nodes else None,
+            end_cursor=nodes[-1].cursor if nodes else None,
+        ),
+    )
