@@ -166,4 +166,8 @@ def _edge_fields(edge: DomainEdge) -> dict[str, Any]:
 def _own_data(edge: DomainEdge) -> dict[str, Any]:
     """The data without what its source handle says anyway."""
     derived = branch_data(edge.source_handle, None)
-    return {name: value for name, value in (edge.data or {}).items() if name not in derived or derived[name] != value}
+    return {
+        name: value
+        for name, value in (edge.data or {}).items()
+        if name not in derived or derived[name] != value
+    }
