@@ -16,6 +16,7 @@ from dipeo_server.domains.diagram.executable import (
     ExecutableNode,
     ExecutablePerson,
     FanOut,
+    JoinPolicy,
     OnError,
     RetryPolicy,
 )
@@ -236,25 +237,47 @@ def _guards(
     edges: list[ExecutableEdge], nodes: list[ExecutableNode], forest: LoopForest
 ) -> set[int]:
     """Forward edges that can be dead by choice: from a choice, or from what a choice may skip."""
+    forward = [edge for edge in edges if _is_forward(edge, forest)]
+    incoming: dict[int, list[ExecutableEdge]] = {}
     outgoing: dict[int, list[ExecutableEdge]] = {}
-    for edge in edges:
-        if forest.is_alive[edge.index] and forest.back_of[edge.index] is None:
-            outgoing.setdefault(edge.source, []).append(edge)
-    found = {
-        edge.index
-        for leaving in outgoing.values()
-        for edge in leaving
-        if _is_choice(edge, nodes[edge.source])
-    }
+    for edge in forward:
+        incoming.setdefault(edge.target, []).append(edge)
+        outgoing.setdefault(edge.source, []).append(edge)
+    found = {edge.index for edge in forward if _is_choice(edge, nodes[edge.source])}
     pending = [edges[index].target for index in found]
-    seen = set(pending)
     while pending:
-        for edge in outgoing.get(pending.pop(), ()):
-            found.add(edge.index)
-            if edge.target not in seen:
-                seen.add(edge.target)
+        node = nodes[pending.pop()]
+        if not _may_be_skipped(node, incoming[node.index], found, forest):
+            continue
+        for edge in outgoing.get(node.index, ()):
+            if edge.index not in found:
+                found.add(edge.index)
                 pending.append(edge.target)
     return found
+
+
+def _is_forward(edge: ExecutableEdge, forest: LoopForest) -> bool:
+    return forest.is_alive[edge.index] and forest.back_of[edge.index] is None
+
+
+def _may_be_skipped(
+    node: ExecutableNode, incoming: list[ExecutableEdge], dying: set[int], forest: LoopForest
+) -> bool:
+    """Can the node's join fail because some of its edges are dead by choice?
+
+    Edges into a loop bring nothing once the loop goes on, so a join that counts cannot rely on
+    them; only for the header that is no matter, since it runs in every later turn anyway.
+    """
+    if node.join is JoinPolicy.ALL:
+        return any(edge.index in dying for edge in incoming)
+    needed = node.k if node.join is JoinPolicy.K_OF_N else 1
+    sure = [
+        edge
+        for edge in incoming
+        if edge.index not in dying
+        and all(forest.loops[loop].header == node.index for loop in forest.entering[edge.index])
+    ]
+    return len(sure) < needed
 
 
 def _is_choice(edge: ExecutableEdge, source: ExecutableNode) -> bool:

@@ -119,7 +119,6 @@ class NodeTurn:
     """A node's counters in the current turn: awaited edges still out, and what has come in."""
 
     phase: Turn = Turn.OPEN
-    awaited: int = 0
     missing: int = 0
     live: int = 0
     live_guards: int = 0

@@ -36,7 +36,8 @@ _RANK: Final = {
     SkipReason.SKIP_BRANCH: 1,
     SkipReason.BARRIER_SKIPPED: 2,
     SkipReason.BY_USER: 3,
-    SkipReason.BRANCH_NOT_TAKEN: 4,
+    SkipReason.JOIN_NOT_MET: 4,
+    SkipReason.BRANCH_NOT_TAKEN: 5,
 }
 
 
@@ -77,9 +78,8 @@ def strongest_reason(tokens: list[Token]) -> str:
 
 
 def kept_at_exit(held: Token | None, new: Token) -> Token:
-    """What an exit holds back: the latest live token, else a failed one, else a dead one."""
+    """What an exit holds back: the latest live token, else a failed one, else the latest dead."""
     if held is None or new.is_live:
         return new
-    if held.is_live or held.kind is TokenKind.FAILED:
-        return held
-    return new if new.kind is TokenKind.FAILED else held
+    is_kept = held.is_live or (held.kind is TokenKind.FAILED and new.kind is TokenKind.DEAD)
+    return held if is_kept else new

@@ -21,7 +21,6 @@ from dipeo_server.domains.execution.state import (
     BarrierRecord,
     Emission,
     ExecutionState,
-    InputRef,
     NodeState,
     Waiting,
     WaitKind,
@@ -48,11 +47,10 @@ def _move(state: ExecutionState, index: int, status: NodeExecutionStatus) -> Nod
 
 
 def started(state: ExecutionState, run: NodeRun, at: datetime) -> None:
-    """A visit began: its inputs are what has arrived by now."""
+    """A visit began."""
     node = state.diagram.get_node(run.node)
     is_new = run.occurrence > state.nodes[node.index].occurrence
     if is_new:
-        state.inputs[node.index] = _arrived_inputs(state, node)
         state.tries[node.index] = 0
         state.executed[node.key] = state.executed.get(node.key, 0) + 1
         turns.mark_executed(state, node)
@@ -72,28 +70,6 @@ def started(state: ExecutionState, run: NodeRun, at: datetime) -> None:
         started_at=at,
         output=current.output,
     )
-
-
-def _arrived_inputs(state: ExecutionState, node: ExecutableNode) -> tuple[InputRef, ...]:
-    """This turn's live tokens, plus sticky ones whose input name no live token has."""
-    diagram, turn = state.diagram, state.turns[node.index]
-    awaited = {edge.index for edge in turns.awaited_edges(state, node)}
-    is_first_turn = node.block is None or state.blocks[node.block].turn == 1
-    fresh: list[InputRef] = []
-    sticky: list[InputRef] = []
-    for index in node.incoming:
-        token, edge = state.tokens[index], diagram.edges[index]
-        if token is None or not token.is_live or token.envelope is None:
-            continue
-        if edge.target_handle == "first" and not (is_first_turn and index in awaited):
-            continue
-        if node.join == "first" and index in awaited and index != turn.first_edge:
-            continue
-        found = InputRef(index, token.envelope, token.port)
-        (fresh if index in awaited else sticky).append(found)
-    names = {diagram.edges[ref.edge].input_name for ref in fresh}
-    kept = [ref for ref in sticky if diagram.edges[ref.edge].input_name not in names]
-    return tuple(sorted([*fresh, *kept], key=lambda ref: ref.edge))
 
 
 def completed(state: ExecutionState, event: NodeCompleted, at: datetime) -> None:
@@ -160,12 +136,7 @@ def skipped(state: ExecutionState, node: ExecutableNode, reason: str) -> None:
         _move(state, node.index, _N.SKIPPED)
         state.nodes[node.index] = replace(state.nodes[node.index], skip_reason=reason)
     if node.block is not None:
-        token = dead(reason if reason in _TRAVELLING else "branch_not_taken")
-        turns.send(state, node, dict.fromkeys(node.outgoing, token))
-
-
-# A join that was not met is that node's own matter: what follows it is simply not reached.
-_TRAVELLING = frozenset({"upstream_failed", "skip_branch", "barrier_skipped", "by_user"})
+        turns.send(state, node, dict.fromkeys(node.outgoing, dead(reason)))
 
 
 def reached_limit(state: ExecutionState, run: NodeRun, at: datetime) -> None:

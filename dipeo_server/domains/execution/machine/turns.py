@@ -14,6 +14,7 @@ from dipeo_server.domains.execution.events import Failure
 from dipeo_server.domains.execution.state import (
     BlockTurn,
     ExecutionState,
+    InputRef,
     NodeState,
     NodeTurn,
     Turn,
@@ -64,10 +65,12 @@ class _Walk:
     def __init__(self, state: ExecutionState) -> None:
         self.state = state
         self.closing: deque[int] = deque()
+        self.reached: dict[int, None] = {}
 
     def send(self, node: ExecutableNode, tokens: dict[int, Token]) -> None:
         for index in node.outgoing:
             self._put(self.state.diagram.edges[index], tokens.get(index, NOT_TAKEN))
+        self._decide_reached()
         self.state.turns[node.index].phase = Turn.FIRED
         self._settle(node)
         self._close_blocks()
@@ -84,11 +87,16 @@ class _Walk:
             state.back_tokens[edge.index] = token
             return
         count_token(state, edge, token)
-        target = state.diagram.nodes[edge.target]
         if state.turns[edge.target].phase is Turn.OPEN:
-            decide_readiness(state, target)
+            self.reached[edge.target] = None
         else:
-            self._settle(target)
+            self._settle(state.diagram.nodes[edge.target])
+
+    def _decide_reached(self) -> None:
+        """What arrives at one moment is decided on together."""
+        reached, self.reached = self.reached, {}
+        for index in reached:
+            decide_readiness(self.state, self.state.diagram.nodes[index])
 
     def _settle(self, node: ExecutableNode) -> None:
         """The node ran or was skipped; it is settled once every awaited token is in, too."""
@@ -109,6 +117,7 @@ class _Walk:
             index = self.closing.popleft()
             if index != ROOT:
                 self._end_turn(index)
+                self._decide_reached()
 
     def _end_turn(self, index: int) -> None:
         state, block = self.state, self.state.diagram.blocks[index]
@@ -169,7 +178,7 @@ def _reset(state: ExecutionState, node: ExecutableNode) -> bool:
                 state.tokens[number] = None
     turn = state.turns[node.index]
     turn.phase = Turn.OPEN
-    turn.awaited = turn.missing = len(awaited)
+    turn.missing = len(awaited)
     turn.live = turn.live_guards = turn.failed = 0
     turn.has_guards = any(edge.may_die for edge in awaited)
     turn.first_edge = None
@@ -217,8 +226,8 @@ def decide_readiness(state: ExecutionState, node: ExecutableNode) -> None:
     if node.join is JoinPolicy.ALL:
         _decide_all(state, node, turn)
         return
-    needed = max(1, min(node.k, turn.awaited)) if node.join is JoinPolicy.K_OF_N else 1
-    if turn.live >= needed or (is_later_header(state, node) and turn.live > 0):
+    is_counting = node.join is JoinPolicy.K_OF_N and not is_later_header(state, node)
+    if turn.live >= (node.k if is_counting else 1):
         _fire(state, node)
     elif turn.missing == 0:
         short = SkipReason.JOIN_NOT_MET if turn.live else _reason(state, node)
@@ -249,6 +258,29 @@ def _reason(state: ExecutionState, node: ExecutableNode) -> str:
 def _fire(state: ExecutionState, node: ExecutableNode) -> None:
     state.turns[node.index].phase = Turn.FIRED
     state.ready[node.index] = None
+    state.inputs[node.index] = _arrived_inputs(state, node)
+
+
+def _arrived_inputs(state: ExecutionState, node: ExecutableNode) -> tuple[InputRef, ...]:
+    """This turn's live tokens, plus sticky ones whose input name no live token has."""
+    diagram, turn = state.diagram, state.turns[node.index]
+    awaited = {edge.index for edge in awaited_edges(state, node)}
+    is_first_turn = node.block is None or state.blocks[node.block].turn == 1
+    fresh: list[InputRef] = []
+    sticky: list[InputRef] = []
+    for index in node.incoming:
+        token, edge = state.tokens[index], diagram.edges[index]
+        if token is None or not token.is_live or token.envelope is None:
+            continue
+        if edge.target_handle == "first" and not (is_first_turn and index in awaited):
+            continue
+        if node.join is JoinPolicy.FIRST and index != turn.first_edge:
+            continue
+        found = InputRef(index, token.envelope, token.port)
+        (fresh if index in awaited else sticky).append(found)
+    names = {diagram.edges[ref.edge].input_name for ref in fresh}
+    kept = [ref for ref in sticky if diagram.edges[ref.edge].input_name not in names]
+    return tuple(sorted([*fresh, *kept], key=lambda ref: ref.edge))
 
 
 def _skip(state: ExecutionState, node: ExecutableNode, reason: str) -> None:
