@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ from dipeo_server.domains.execution.state import ExecutionState
 from dipeo_server.domains.execution.status import NodeExecutionStatus
 from dipeo_server.errors import DipeoError, NodeError
 from dipeo_server.runtime.logbook import LogBook
+from dipeo_server.runtime.plain_json import plain_json, plain_result
 
 log = structlog.get_logger(__name__)
 
@@ -85,9 +86,7 @@ class Performer:
         except Exception as error:  # noqa: BLE001 - any ending of a handler becomes a signal.
             observed = tuple(context.observed) if context else ()
             return NodeRaised(run, failure_of(error, node, run), observed=observed)
-        if not _is_result(result):
-            return NodeRaised(run, _no_result(node, result))
-        return NodeReturned(run, result, tuple(context.deltas), tuple(context.observed))
+        return _returned(node, run, result, context)
 
     def _slot(self, entry: Registration) -> AbstractAsyncContextManager[Any]:
         """A place to run in; what only waits for others (sub-diagrams) holds none."""
@@ -186,8 +185,18 @@ async def _call(
         return await entry.handler(domain_node, context)
 
 
-def _is_result(result: object) -> bool:
-    return isinstance(result, HandlerResult)
+def _returned(
+    node: ExecutableNode, run: NodeRun, result: object, context: ExecutionContext
+) -> Signal:
+    """The outcome as plain JSON of its own, so that what runs on is what a replay would see."""
+    observed = tuple(context.observed)
+    if not isinstance(result, HandlerResult):
+        return NodeRaised(run, _no_result(node, result), observed=observed)
+    try:
+        deltas = tuple(replace(d, puts=plain_json(dict(d.puts))) for d in context.deltas)
+        return NodeReturned(run, plain_result(result), deltas, observed)
+    except NodeError as error:
+        return NodeRaised(run, failure_of(error, node, run), observed=observed)
 
 
 def failure_of(error: Exception, node: ExecutableNode, run: NodeRun) -> Failure:

@@ -1,0 +1,105 @@
+"""The composition root: store → runner → API → Starlette; the one module that knows every room."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+
+import structlog
+from starlette.applications import Starlette
+
+from dipeo_server import __version__
+from dipeo_server.api.context import ApiServices, ServerFacts
+from dipeo_server.api.http import create_routes
+from dipeo_server.domains.execution import handlers
+from dipeo_server.domains.execution.expression import Expression, ExpressionError
+from dipeo_server.domains.execution.registry import HandlerRegistry
+from dipeo_server.runtime.child_loader import ChildLoader
+from dipeo_server.runtime.clock import SystemClock
+from dipeo_server.runtime.code_runner import ProcessCodeRunner
+from dipeo_server.runtime.files import BaseDirFiles
+from dipeo_server.runtime.llm import model_services_from_env
+from dipeo_server.runtime.local import LocalRunner, RunnerPorts
+from dipeo_server.runtime.perform import ConcurrencyLimits
+from dipeo_server.settings import Settings
+from dipeo_server.storage.opening import open_store
+
+log = structlog.get_logger(__name__)
+
+NODES_GROUP = "dipeo_server.nodes"
+"""Entry-point group of packages that bring node types."""
+
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
+
+
+def node_types() -> HandlerRegistry:
+    """Every node type: the built-in ones and those of installed packages."""
+    packages = [handlers]
+    packages += [entry.load() for entry in metadata.entry_points(group=NODES_GROUP)]
+    return HandlerRegistry.discover(packages).freeze()
+
+
+def check_expression(source: str) -> str | None:
+    """What is wrong with an expression, or None."""
+    try:
+        Expression.parse(source)
+    except ExpressionError as error:
+        return error.message
+    return None
+
+
+@asynccontextmanager
+async def backend(
+    settings: Settings, registry: HandlerRegistry | None = None
+) -> AsyncIterator[ApiServices]:
+    """Everything behind the API, running; executions that had not ended go on.
+
+    Raises StoreLocked, StorageError, InvalidInput.
+    """
+    known = registry or node_types()
+    files = BaseDirFiles(settings.base_dir)
+    models = model_services_from_env(os.environ)
+    store = await open_store(settings.store_url)
+    ports = RunnerPorts(
+        clock=SystemClock(),
+        files=files,
+        code=ProcessCodeRunner(settings.base_dir, files),
+        models=models,
+        load_child=ChildLoader(files, known.specs, check_expression).load,
+    )
+    limits = ConcurrencyLimits(settings.nodes_max, {"code_job": settings.code_jobs_max})
+    runner = LocalRunner(store, known, ports, limits)
+    try:
+        recovered = await runner.recover()
+        if recovered:
+            log.info("executions_recovered", count=recovered)
+        yield ApiServices(
+            runner=runner,
+            specs=known.specs,
+            facts=ServerFacts(
+                version=__version__,
+                isolation=ports.code.isolation,
+                store=settings.store_url.partition(":")[0],
+            ),
+            check_expression=check_expression,
+            allowed_hosts=LOOPBACK_HOSTS,
+            is_ready=lambda: not runner.is_closing,
+        )
+    finally:
+        await runner.close()
+        await models.close()
+        await store.close()
+
+
+def create_app(settings: Settings, registry: HandlerRegistry | None = None) -> Starlette:
+    """The server as an ASGI application; its lifespan runs the back end."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with backend(settings, registry) as services:
+            app.router.routes.extend(create_routes(services))
+            yield
+
+    return Starlette(lifespan=lifespan)

@@ -1,0 +1,132 @@
+"""Serves the application on a socket of its own: one line when ready, a clean end on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+
+from dipeo_server.api.http import create_routes
+from dipeo_server.app import backend
+from dipeo_server.domains.execution.registry import HandlerRegistry
+from dipeo_server.errors import DipeoError
+from dipeo_server.settings import Settings
+
+FRAME_BYTES_MAX: Final = 1024 * 1024
+SEND_BUFFER_BYTES: Final = 32 * 1024
+"""Bounds what the kernel holds for a reader that does not read."""
+GRACE_SECONDS: Final = 5
+
+
+class PortTaken(DipeoError):
+    """Something else listens on the port."""
+
+    code = "UNAVAILABLE"
+
+
+class HostRefused(DipeoError):
+    """The address may not be listened on without authentication."""
+
+    code = "FORBIDDEN"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with our own signals (it would end the process by the signal) and a ready call."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._on_ready()
+
+    def _stop(self) -> None:
+        # The second signal does not wait for anybody.
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+async def serve(
+    settings: Settings,
+    on_ready: Callable[[str], None],
+    registry: HandlerRegistry | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; calls `on_ready` with the base URL once it accepts.
+
+    Raises PortTaken, HostRefused, StoreLocked, StorageError.
+    """
+    listening = listen(settings.host, settings.port)
+    with listening:
+        host, port = listening.getsockname()[:2]
+        name = f"[{host}]" if ":" in host else host
+        async with backend(settings, registry) as services:
+            app = Starlette(routes=create_routes(services))
+            server = _Server(config_for(app), lambda: on_ready(f"http://{name}:{port}"))
+            await server.serve(sockets=[listening])
+
+
+def config_for(app: Starlette) -> uvicorn.Config:
+    """How uvicorn serves us: strict, bounded, silent."""
+    return uvicorn.Config(
+        app,
+        ws="websockets-sansio",
+        ws_max_size=FRAME_BYTES_MAX,
+        ws_per_message_deflate=False,
+        ws_ping_interval=15.0,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises PortTaken, HostRefused."""
+    check_host(host)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        listening.bind((host, port))
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        message = f"Cannot listen on {host} port {port}: {error.strerror}."
+        raise PortTaken(message, hint="Give another --port; 0 takes a free one.") from error
+    return listening
+
+
+def check_host(host: str) -> None:
+    """Raises HostRefused for anything but loopback: there is no authentication yet."""
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    if not is_loopback:
+        message = (
+            f"Refusing to listen on {host}: without authentication anybody who reaches this "
+            "address could run diagrams, and so code, on this machine."
+        )
+        raise HostRefused(message, hint="Use --host 127.0.0.1 and a proxy that authenticates.")
