@@ -12,13 +12,14 @@ from dipeo_server.domains.execution.envelope import ContentType
 def coerce(value: Any, content_type: str | None) -> Any:
     """The value as the edge's content type wants it; no content type leaves it as it is.
 
-    `raw_text` makes text of maps and lists (a conversation gives its last message, a map with
-    `default` that value, anything else indented JSON) and leaves scalars alone; `object` parses
-    text as JSON, or wraps it as {text: …}; `conversation_state` makes a conversation of anything.
+    `raw_text` unwraps: a conversation gives its last message, a map of only `default` that value;
+    other maps and lists stay what they are, and become JSON text where text is made of them (in
+    templates and files). `object` parses text as JSON, or wraps it as {text: …};
+    `conversation_state` makes a conversation of anything.
     """
     match content_type:
         case ContentType.RAW_TEXT:
-            return _text(value)
+            return _unwrapped(value)
         case ContentType.OBJECT:
             return _object(value)
         case ContentType.CONVERSATION_STATE:
@@ -29,14 +30,12 @@ def coerce(value: Any, content_type: str | None) -> Any:
             return value
 
 
-def _text(value: Any) -> Any:
+def _unwrapped(value: Any) -> Any:
     if isinstance(value, Mapping):
         if "messages" in value and "last_message" in value:
             return value["last_message"]
-        if "default" in value:
-            return _text(value["default"])
-    if isinstance(value, Mapping | list):
-        return json.dumps(value, indent=2, ensure_ascii=False)
+        if set(value) == {"default"}:
+            return _unwrapped(value["default"])
     return value
 
 
@@ -52,7 +51,7 @@ def _object(value: Any) -> Any:
 def _conversation(value: Any) -> Any:
     if isinstance(value, Mapping) and "messages" in value:
         return value
-    text = _text(value)
+    text = _unwrapped(value)
     content = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
     return {
         "messages": [{"role": "assistant", "content": content}],
