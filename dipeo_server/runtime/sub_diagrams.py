@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
@@ -79,6 +79,25 @@ class ChildExecutions:
                 await self._abort(child_id)
             raise
         return result_of(view)
+
+    async def run_many(
+        self, children: Sequence[ChildRun], *, max_concurrent: int
+    ) -> list[ChildResult | NodeError]:
+        """Run each child; the first ones first, and each as soon as there is room for it."""
+        ends: dict[int, ChildResult | NodeError] = {}
+        waiting = iter(enumerate(children))
+
+        async def run_next() -> None:
+            for index, child in waiting:
+                try:
+                    ends[index] = await self.run(child)
+                except NodeError as error:
+                    ends[index] = error
+
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(min(max_concurrent, len(children))):
+                tasks.create_task(run_next(), name=f"children-{number}")
+        return [ends[index] for index in range(len(children))]
 
     async def _ended_or_started(self, child_id: ExecutionID, child: ChildRun) -> ExecutionView:
         try:

@@ -11,6 +11,7 @@ from dipeo_server.domains.execution.events import Event, Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.output import TokenUsage
 from dipeo_server.domains.execution.status import ExecutionStatus
+from dipeo_server.errors import NodeError
 
 # --- what handlers use -------------------------------------------------------------------------
 
@@ -177,6 +178,15 @@ class SubDiagrams(Protocol):
 
     async def run(self, child: ChildRun) -> ChildResult:
         """Start (or find) the child, wait for its end. Raises NodeError if it cannot start."""
+        ...
+
+    async def run_many(
+        self, children: Sequence[ChildRun], *, max_concurrent: int
+    ) -> list[ChildResult | NodeError]:
+        """Run each child, at most `max_concurrent` at once; how each ended, in their order.
+
+        A child that cannot start gives its NodeError; the others run all the same.
+        """
         ...
 
 
