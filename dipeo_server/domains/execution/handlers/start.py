@@ -42,9 +42,7 @@ class StartProps(NodeProps):
         return self
 
 
-@node_handler(
-    "start", props=StartProps, ports=Ports(inputs=()), category="control", pure=True
-)
+@node_handler("start", props=StartProps, ports=Ports(inputs=()), category="control", pure=True)
 async def start(node: DomainNode[StartProps], ctx: ExecutionContext) -> NodeOutput:
     """Begin here: gives the execution's variables, and with `trigger_mode: manual` custom data."""
     is_manual = node.props.trigger_mode == "manual"
