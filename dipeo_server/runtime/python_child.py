@@ -206,14 +206,14 @@ def evaluate(program: Program, request: Mapping[str, Any]) -> Any:
     """The code's value: what it returns, its `result`, or what its function gives."""
     module = ModuleType(MODULE)
     inputs = {name: parsed(value) for name, value in request["inputs"].items()}
+    variables = request["variables"]
     names = {
-        "default": None,
-        **identifiers(inputs),
         # Variables win over inputs of the same name, as in templates.
-        **identifiers(request["variables"]),
+        **identifiers(inputs | variables),
+        "default": inputs.get("default", variables.get("default")),
         "inputs": inputs,
         "node_id": request["node_id"],
-        "globals": Globals(request["variables"]),
+        "globals": Globals(variables),
     }
     space = vars(module)
     space.update(names, __file__=program.filename)
@@ -361,7 +361,7 @@ def simpler(value: Any, where: str) -> Any:
     if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
         fields = sys.modules["dataclasses"].fields(value)
         return {each.name: getattr(value, each.name) for each in fields}
-    raise Unusable(f"{where} is a {type_name(value)}, which is no JSON value.")
+    raise Unusable(f"{where} is of type {type_name(value)}, which is no JSON value.")
 
 
 def type_name(value: Any) -> str:
