@@ -10,6 +10,7 @@ from itertools import islice
 NAMES_MAX = 500
 NAME_CHARACTERS_MAX = 100
 LISTED_MAX = 10
+LISTED_CHARACTERS_MAX = 160
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -36,6 +37,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
 def listed(names: Iterable[str]) -> str:
     """`a, b, c`, cut after ten names; `none` if there are none."""
     every = list(names)
-    shown = ", ".join(every[:LISTED_MAX]) or "none"
+    shown = ", ".join(name[:LISTED_CHARACTERS_MAX] for name in every[:LISTED_MAX]) or "none"
     rest = len(every) - LISTED_MAX
     return f"{shown} and {rest} more" if rest > 0 else shown

@@ -9,7 +9,7 @@ from typing import Any
 from dipeo_server.domains.diagram.formats.content_types import with_content_types
 from dipeo_server.domains.diagram.formats.edge_fields import edge_fields
 from dipeo_server.domains.diagram.formats.handles import known_type
-from dipeo_server.domains.diagram.formats.json_values import as_text, fault_of
+from dipeo_server.domains.diagram.formats.json_values import LABEL_CHARACTERS_MAX, as_text, fault_of
 from dipeo_server.domains.diagram.formats.loaded import Findings, Loaded
 from dipeo_server.domains.diagram.formats.node_fields import normal_props
 from dipeo_server.domains.diagram.formats.persons import person_of, unreadable_fields
@@ -74,6 +74,9 @@ class _Reader:
             key = as_text(raw.get("key"))
             if not key:
                 self._error("INVALID_FIELD", "A node has no key.")
+            elif len(f"{key}{raw.get('label')}") > LABEL_CHARACTERS_MAX:
+                message = f"A key and label have more than {LABEL_CHARACTERS_MAX} characters."
+                self._error("LABEL_TOO_LONG", message)
             elif key in found:
                 self._error("DUPLICATE_KEY", f"Two nodes have the key {key!r}.", node=key)
             else:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 DEPTH_MAX = 64
+LABEL_CHARACTERS_MAX = 1_000
 INTEGER_MIN = -(2**63)
 INTEGER_MAX = 2**63 - 1
 

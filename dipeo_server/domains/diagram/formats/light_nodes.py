@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dipeo_server.domains.diagram.formats.handles import known_type
+from dipeo_server.domains.diagram.formats.json_values import LABEL_CHARACTERS_MAX
 from dipeo_server.domains.diagram.formats.node_fields import normal_props
 from dipeo_server.domains.diagram.formats.source import Path, Source
 from dipeo_server.domains.diagram.model import DomainNode
@@ -42,6 +43,10 @@ def _label(source: Source, raw: Mapping[str, Any], at: Path) -> str | None:
             at=at,
             hint="Give it a `label:`; connections refer to nodes by their label.",
         )
+    if label is not None and len(label) > LABEL_CHARACTERS_MAX:
+        message = f"A label has more than {LABEL_CHARACTERS_MAX} characters."
+        source.report("LABEL_TOO_LONG", message, at=(*at, "label"))
+        return None
     return label
 
 

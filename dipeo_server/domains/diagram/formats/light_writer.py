@@ -99,7 +99,7 @@ def _exported(node: DomainNode[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
     older |= {new: old for old, new in CAMEL_ON_EXPORT.get(node.type, {}).items()}
     empty = EMPTY_FIELDS.get(node.type, ())
     for name, value in node.props.items():
-        if name in empty and not value:
+        if name in empty and value == {}:
             continue
         old = older.get(name, name)
         yield (name if old in node.props else old), value

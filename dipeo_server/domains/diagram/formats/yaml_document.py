@@ -90,12 +90,11 @@ def _check_characters(text: str) -> None:
 def _events(text: str, loader: Any) -> Iterator[Any]:
     try:
         yield from yaml.parse(text, Loader=loader)
-    except yaml.MarkedYAMLError as error:
-        context = f" {error.context}" if error.context else ""
-        mark = error.problem_mark or error.context_mark
-        _refuse("YAML_SYNTAX", f"YAML: {error.problem}{context}.", _location(mark), error.note)
     except yaml.YAMLError as error:
-        _refuse("YAML_SYNTAX", f"YAML: {error}", None, None)
+        what = getattr(error, "problem", None) or str(error)
+        context = getattr(error, "context", None)
+        message = f"YAML: {what} {context}." if context else f"YAML: {what}."
+        _refuse("YAML_SYNTAX", message, _location(getattr(error, "problem_mark", None)), None)
 
 
 @dataclass(slots=True)

@@ -48,6 +48,11 @@ def test_conditions_in_a_row_pass_it_on() -> None:
     assert types("cd", "d>x", "c>d", "a>c:object") == ["object"] * 3
 
 
+def test_a_condition_waits_for_all_conditions_before_it() -> None:
+    edges = ["a>c:object", "a>d:object", "c>x", "d>x", "x>y"]
+    assert types("cdx", *edges) == ["object"] * 5
+
+
 def test_conditions_in_a_circle_give_raw_text() -> None:
     assert types("cd", "c>d", "d>c", "a>c:object") == ["raw_text", "raw_text", "object"]
 

@@ -116,6 +116,7 @@ for _ in range(100):
     "nodes, edges, persons, code",
     [
         ([{"type": "START"}], [], None, "INVALID_FIELD"),
+        ([{"key": "a" * 1_001, "type": "START"}], [], None, "LABEL_TOO_LONG"),
         ([*A_AND_B, A_AND_B[0]], [], None, "DUPLICATE_KEY"),
         ([{"key": "a", "type": "START", "props": [1]}], [], None, "INVALID_FIELD"),
         ([{"key": "a", "type": "START", "props": {"x": DEEP}}], [], None, "INVALID_FIELD"),

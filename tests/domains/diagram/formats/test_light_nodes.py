@@ -113,6 +113,12 @@ def test_a_node_without_label_is_reported_and_the_numbering_goes_on(read: Read) 
     assert first_node(loaded).id == "node_1"
 
 
+def test_a_label_has_a_limit(read: Read) -> None:
+    for length, codes in ((1_000, []), (1_001, ["LABEL_TOO_LONG"])):
+        loaded = read(f"nodes: [{{label: {'a' * length}}}]")
+        assert [problem.code for problem in loaded.problems] == codes
+
+
 def test_an_id_is_kept_but_is_no_prop(read: Read) -> None:
     node = first_node(read("nodes: [{label: A, id: node_77}]"))
     assert node.extra == {"id": "node_77"}

@@ -170,6 +170,12 @@ nodes:
     ]
 
 
+def test_only_empty_data_of_a_start_is_left_out() -> None:
+    diagram = read("nodes: [{label: s, type: start, custom_data: [], x: {}}]", {})
+    assert diagram.nodes[0].props["custom_data"] == []
+    assert read(write_light(diagram), {}) == diagram
+
+
 def test_long_texts_are_written_as_blocks() -> None:
     diagram = DomainDiagram(nodes=(node("a", code="one\ntwo\n"),), edges=())
     assert "  code: |\n    one\n    two\n" in write_light(diagram)

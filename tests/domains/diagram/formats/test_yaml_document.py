@@ -53,6 +53,7 @@ REFUSED = [
     ("no digits", "a: 0b_", "YAML_NUMBER", (1, 4)),
     ("not a number", "a: .nan", "YAML_NUMBER", (1, 4)),
     ("infinite", "[-.inf]", "YAML_NUMBER", (1, 2)),
+    ("too long a float", "a: 1." + "0" * 200, "YAML_NUMBER", (1, 4)),
     ("too large a float", "a: 1.0e+999", "YAML_NUMBER", (1, 4)),
 ]
 
