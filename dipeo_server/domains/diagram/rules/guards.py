@@ -11,11 +11,11 @@ from dipeo_server.domains.diagram.loops import strong_components
 from dipeo_server.domains.diagram.model import DomainEdge
 from dipeo_server.domains.diagram.nearest import listed
 from dipeo_server.domains.diagram.problem import DiagramProblem
-from dipeo_server.domains.diagram.rules.view import WARNING, View, about_edge, about_node, arrow
+from dipeo_server.domains.diagram.rules.view import WARNING, View, about_node, arrow
 
 # How far up a chain of nodes with one input a decision is looked for.
 CHAIN_MAX = 100
-# More edges of one name than this are compared only as neighbours.
+# Of more edges of one name than this, the first ones are compared.
 SAME_NAME_MAX = 50
 
 
@@ -103,38 +103,28 @@ def duplicate_input(view: View) -> Iterator[DiagramProblem]:
     """DUPLICATE_INPUT: two edges bring a value of the same name into the same turn."""
     if view.back_edges is None:
         return
-    decisions: dict[str, Mapping[str, str]] = {}
     for key, edges in view.incoming.items():
         names: dict[str, list[DomainEdge]] = {}
         for edge in edges:
             if edge.key not in view.back_edges:
                 names.setdefault(edge.label or edge.target_handle, []).append(edge)
         for name, same in names.items():
-            if _may_meet(view, same, decisions):
+            if _may_meet(view, same):
                 message = (
                     f"{len(same)} edges bring the input {name!r} of {key!r}: "
                     f"{listed(arrow(edge) for edge in same)}. Their values become a list."
                 )
                 hint = "Give each edge a `label` of its own to tell the values apart."
-                problem = about_edge(WARNING, "DUPLICATE_INPUT", same[1], message, hint)
+                second = same[1]
                 yield DiagramProblem(
-                    problem.severity,
-                    problem.code,
-                    message,
-                    hint,
-                    node=key,
-                    edge=same[1].key,
-                    location=same[1].location,
+                    WARNING, "DUPLICATE_INPUT", message, hint, key, second.key, second.location
                 )
 
 
-def _may_meet(view: View, same: list[DomainEdge], decisions: dict[str, Mapping[str, str]]) -> bool:
+def _may_meet(view: View, same: list[DomainEdge]) -> bool:
     """Can two of these edges be live together? Not if a condition decides between them."""
-    for edge in same:
-        if edge.key not in decisions:
-            decisions[edge.key] = _decisions(view, edge)
-    pairs = combinations(same[:SAME_NAME_MAX], 2)
-    return any(not _are_exclusive(decisions[a.key], decisions[b.key]) for a, b in pairs)
+    decisions = [_decisions(view, edge) for edge in same[:SAME_NAME_MAX]]
+    return any(not _are_exclusive(one, other) for one, other in combinations(decisions, 2))
 
 
 def _are_exclusive(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
