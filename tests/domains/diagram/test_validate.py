@@ -88,7 +88,7 @@ def test_what_reading_has_told_is_not_told_again(read: Read, specs: Specs) -> No
 def test_mere_consequences_of_a_fault_are_left_out(read: Read, specs: Specs) -> None:
     loaded = read("""
         nodes: [{label: s, type: start}, {label: load, type: db}]
-        connections: [{from: s, to: laod}]
+        connections: [{from: s, to: loadd}]
         """)
     assert [problem.code for problem in report(loaded, specs)] == ["UNKNOWN_NODE"]
     assert loaded.diagram is not None

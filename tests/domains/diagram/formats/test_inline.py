@@ -144,5 +144,5 @@ def test_what_is_wrong_is_one_error(nodes: Any, edges: Any, persons: Any, code: 
 
 def test_an_unknown_node_comes_with_the_nearest_one() -> None:
     nodes = [{"key": "load data", "type": "DB"}]
-    [problem] = load(nodes, [{"source": "load data", "target": "lod data"}]).problems
+    [problem] = load(nodes, [{"source": "load data", "target": "loadd data"}]).problems
     assert (problem.edge, problem.hint) == ("arrow_0", "Did you mean 'load data'?")

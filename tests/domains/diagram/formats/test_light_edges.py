@@ -97,7 +97,7 @@ def test_an_unknown_handle_in_the_older_spelling_is_the_default_one(connect: Con
 
 
 def test_an_unknown_label_is_an_error_with_the_nearest_one(connect: Connect) -> None:
-    loaded = connect("{from: s, to: ask}", "{from: s, to: Lod Data}")
+    loaded = connect("{from: s, to: ask}", "{from: s, to: Loadd Data}")
     problem = only_problem(loaded)
     assert (problem.code, problem.is_error, problem.edge) == ("UNKNOWN_NODE", True, "arrow_1")
     assert problem.hint == "Did you mean 'Load Data'?"
@@ -107,7 +107,7 @@ def test_an_unknown_label_is_an_error_with_the_nearest_one(connect: Connect) -> 
 
 
 def test_the_nearest_label_is_found_behind_a_handle_too(connect: Connect) -> None:
-    problem = only_problem(connect('{from: s, to: "aks[first]"}'))
+    problem = only_problem(connect('{from: s, to: "askk[first]"}'))
     assert problem.hint == "Did you mean 'ask'?"
 
 

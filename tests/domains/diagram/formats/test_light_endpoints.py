@@ -35,7 +35,7 @@ def test_an_endpoint_means_the_longest_label_that_fits(text: str, endpoint: Endp
     assert LABELS.find(text) == endpoint
 
 
-@pytest.mark.parametrize("text", ["", "Lod", "load", "Nobody[first]", "Nobody_first", "[first]"])
+@pytest.mark.parametrize("text", ["", "Loa", "load", "Nobody[first]", "Nobody_first", "[first]"])
 def test_nothing_is_guessed(text: str) -> None:
     assert LABELS.find(text) is None
 

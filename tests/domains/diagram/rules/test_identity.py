@@ -22,7 +22,7 @@ def test_keys_are_unique(judge: Any) -> None:
 
 def test_both_ends_of_an_edge_exist(judge: Any) -> None:
     diagram = judge.diagram("s>load load>e")
-    edge = replace(diagram.edges[1], source="laod", target="nobody")
+    edge = replace(diagram.edges[1], source="loadd", target="nobody")
     problems = [
         p
         for p in validate(replace(diagram, edges=(diagram.edges[0], edge)), judge.specs)

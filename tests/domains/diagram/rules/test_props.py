@@ -39,7 +39,7 @@ def strict(judge: Any) -> Any:
         ({"url": "http://x", "timeout": "soon"}, ["`timeout`: input should be a valid number"]),
         ({"url": "http://x", "timeout": 0}, []),
         ({"url": "http://x", "join": "most"}, ["`join`: input should be 'all', 'any'"]),
-        ({"url": "http://x", "retry": {"atempts": 2}}, ["`retry.atempts`: is no field."]),
+        ({"url": "http://x", "retry": {"attemptss": 2}}, ["`retry.attemptss`: is no field."]),
         ({"url": "http://x", "max_iteration": 0}, ["`max_iteration`: input should be greater"]),
         ({"retry": 1, "k": 0}, ["`url`", "`k`", "`retry`"]),
     ],
