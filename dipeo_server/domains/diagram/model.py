@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from dipeo_server.domains.diagram.executable import EdgeKind
 
-P = TypeVar("P")
+P_co = TypeVar("P_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Location:
 
 
 @dataclass(frozen=True, slots=True)
-class DomainNode(Generic[P]):
+class DomainNode(Generic[P_co]):
     """One node. `key` is the label in light and readable files, the id in native ones.
 
     In a diagram `props` is the map as written (after aliases); a handler gets its own props model.
@@ -30,7 +30,7 @@ class DomainNode(Generic[P]):
     id: str
     type: str
     label: str
-    props: P
+    props: P_co
     position: tuple[float, float] | None = None
     location: Location | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
