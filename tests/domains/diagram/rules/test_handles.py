@@ -4,8 +4,8 @@ from typing import Any
 
 
 def test_a_handle_the_type_has_not_is_an_error_listing_those_it_has(judge: Any) -> None:
-    [problem] = judge("s>a a.successs>e", "UNKNOWN_HANDLE")
-    assert (problem.is_error, problem.node, problem.edge) == (True, "a", "1:a.successs>e")
+    [problem] = judge("s>a a.finished>e", "UNKNOWN_HANDLE")
+    assert (problem.is_error, problem.node, problem.edge) == (True, "a", "1:a.finished>e")
     assert problem.hint == "Its outputs are: default, error."
 
 
