@@ -29,8 +29,8 @@ class ChildProcess:
     """Runs one program; what comes on a channel goes to `take(channel, data)` at once.
 
     Call `start`, wait for `has_exited`, and call `end` in any case: when that returns, the whole
-    process group is gone and every descriptor is closed. (A process that has moved to a session of
-    its own is out of reach: it only loses its pipes.)
+    process group has been killed and every descriptor is closed. (A process that has moved to a
+    session of its own is out of reach: it only loses its pipes.)
     """
 
     def __init__(self, take: Take) -> None:

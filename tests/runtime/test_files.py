@@ -58,7 +58,7 @@ ESCAPES = [
     "{base}/../outside/a.txt",
     "/etc/hostname",
     "/proc/self/environ",
-    "/proc/self/root/etc/hostname",
+    "/proc/self/cwd/README.md",
     "link.txt",
     "inner-link.txt",
     "linked/a.txt",
