@@ -96,8 +96,8 @@ class OncePerKey(Generic[T]):
 class Connection:
     """What lasts as long as a request or a socket.
 
-    `last_sequence`: the newest event handed to this socket, so that a reader that is closed for
-    being slow knows where to go on.
+    `last_sequence`: the newest event that was sent on this socket, so that a reader that is closed
+    for being slow knows where to go on.
     """
 
     services: ApiServices
@@ -107,10 +107,20 @@ class Connection:
 
 
 class OperationContext:
-    """One operation's view of the server; made anew for each, also on a socket."""
+    """One operation's view of the server; made anew for each, also on a socket.
 
-    def __init__(self, connection: Connection) -> None:
+    `operation_name` is the one that the client gave, if it did.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        schema_hash: Callable[[], str],
+        operation_name: str | None = None,
+    ) -> None:
         self.connection = connection
+        self.schema_hash = schema_hash
+        self.operation_name = operation_name
         self.services = connection.services
         self.runner = connection.services.runner
         self.principal = connection.principal

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from dipeo_server.api.context import ApiServices
 from dipeo_server.domains.diagram.compile import Compiled, compile_diagram
@@ -22,6 +22,9 @@ from dipeo_server.domains.diagram.model import (
 from dipeo_server.domains.diagram.problem import DiagramInvalid, DiagramProblem
 from dipeo_server.domains.diagram.validate import in_order, report
 from dipeo_server.errors import InvalidInput
+
+QUICK_CHARACTERS_MAX: Final = 16_384
+"""Longer documents are read in a thread, so that they do not hold up everybody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,10 @@ def read(document: Document, services: ApiServices) -> Loaded:
         message = "Exactly one of `content` and `nodes` must be given."
         raise InvalidInput(message, field=document.field)
     if document.content is not None:
-        return read_diagram(
+        loaded = read_diagram(
             document.content, specs=services.specs, format=document.format, path=document.path
         )
+        return _named(loaded, document)
     return from_inputs(
         document.nodes or (),
         document.edges,
@@ -61,6 +65,19 @@ def read(document: Document, services: ApiServices) -> Loaded:
         description=document.description,
         path=document.path,
     )
+
+
+def _named(loaded: Loaded, document: Document) -> Loaded:
+    """A document that does not name itself has the name it is sent with."""
+    diagram = loaded.diagram
+    if diagram is None:
+        return loaded
+    named = replace(
+        diagram,
+        name=diagram.name or document.name,
+        description=diagram.description or document.description,
+    )
+    return replace(loaded, diagram=named)
 
 
 def compile_loaded(loaded: Loaded, services: ApiServices) -> Compiled:

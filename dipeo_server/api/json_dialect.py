@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 import orjson
@@ -60,6 +61,8 @@ def _plain(value: object) -> object:
             return {_text(key): _plain(item) for key, item in value.items()}
         case list() | tuple():
             return [_plain(item) for item in value]
+        case _ if is_dataclass(value):
+            return {part.name: _plain(getattr(value, part.name)) for part in fields(value)}
         case _:
             return _text(value)
 

@@ -50,6 +50,13 @@ def node_type_enum(specs: Mapping[str, NodeSpec]) -> StrawberryEnumDefinition:
     return definition
 
 
+def is_node_type(type_: object) -> bool:
+    """Is it the stand-in that a schema puts its own enum in place of?"""
+    if isinstance(type_, StrawberryEnumDefinition):
+        return type_.wrapped_cls is NodeType
+    return type_ is NodeType
+
+
 def node_type_name(type_: str, specs: Mapping[str, NodeSpec]) -> NodeType:
     """The member for a type as it is written: its name, which the schema's own enum knows."""
     # Output only needs the member's name; the class that has it belongs to the schema.

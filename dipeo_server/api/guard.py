@@ -1,0 +1,25 @@
+"""Who may talk to us from a browser: only pages of this very host, under a name it answers to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from strawberry.http.websocket_origin import is_same_origin
+
+
+def is_host_allowed(headers: Mapping[str, str], allowed: frozenset[str] | None) -> bool:
+    """Does the Host header name this server? A page that rebinds a name to us does not pass."""
+    if allowed is None:
+        return True
+    try:
+        name = urlsplit(f"//{headers.get('host', '')}").hostname
+    except ValueError:
+        return False
+    return name is not None and (name in allowed or f"[{name}]" in allowed)
+
+
+def is_origin_allowed(headers: Mapping[str, str]) -> bool:
+    """Was the request made by a page of this host, or by no page at all?"""
+    origin = headers.get("origin")
+    return origin is None or is_same_origin(origin, headers.get("host"))

@@ -1,0 +1,99 @@
+"""Subscriptions: the log of a run, replayed and then live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Annotated, Final, TypeAlias, cast
+
+import strawberry
+
+from dipeo_server.api.context import Info, OperationContext
+from dipeo_server.api.types.described import object_type, subscription
+from dipeo_server.api.types.execution import execution_state
+from dipeo_server.api.types.pages import Teller
+from dipeo_server.api.types.recorded import node_key_of
+from dipeo_server.api.types.stream import ExecutionStreamItem, ResyncRequired
+from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.domains.execution.state import ExecutionView
+from dipeo_server.errors import NotFound
+
+# A replay never really waits, so without this it would hold up everybody else.
+EVENTS_PER_TURN: Final = 64
+
+Followed: TypeAlias = Annotated[strawberry.ID, strawberry.argument(description="The run.")]
+AfterSeen: TypeAlias = Annotated[
+    Seq | None,
+    strawberry.argument(
+        description="The last event already seen; null = begin with the first event."
+    ),
+]
+NodeKeys: TypeAlias = Annotated[
+    list[str] | None,
+    strawberry.argument(
+        description=(
+            "Only events of these nodes, and the last one of the run; holes in `sequence` are "
+            "normal then."
+        )
+    ),
+]
+
+
+@object_type
+class Subscription:
+    """Everything that can be followed."""
+
+    @subscription
+    async def execution_events(
+        self,
+        info: Info,
+        execution_id: Followed,
+        after: AfterSeen = strawberry.UNSET,
+        node_keys: NodeKeys = None,
+    ) -> AsyncIterator[ExecutionStreamItem]:
+        """The events of a run behind `after`, then live; completes behind its last event."""
+        context = info.context
+        view = await context.views.load(ExecutionID(execution_id))
+        if view is None:
+            raise NotFound(f"There is no execution {execution_id!r}.")
+        behind = Seq(after) if isinstance(after, int) else Seq(0)
+        if behind > view.last_seq:
+            return _resync(view, behind)
+        if behind == view.last_seq and view.status.is_terminal:
+            return _nothing()
+        context.views.forget(view.id)
+        wanted = None if node_keys is None else frozenset(node_keys)
+        return _events(context, view.id, behind, wanted)
+
+
+async def _events(
+    context: OperationContext, execution_id: ExecutionID, after: Seq, nodes: frozenset[str] | None
+) -> AsyncIterator[ExecutionStreamItem]:
+    teller = Teller(context.runner, execution_id, after)
+    source = context.runner.events(execution_id, after=after)
+    count = 0
+    try:
+        async for recorded in source:
+            count += 1
+            if count % EVENTS_PER_TURN == 0:
+                await asyncio.sleep(0)
+            if nodes is None or recorded.is_terminal or node_key_of(recorded) in nodes:
+                told = await teller.tell(recorded)
+                yield cast("ExecutionStreamItem", told)
+                context.connection.last_sequence = recorded.seq
+            else:
+                teller.pass_over(recorded)
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
+
+
+async def _resync(view: ExecutionView, after: Seq) -> AsyncIterator[ExecutionStreamItem]:
+    reason = f"`after` is {after}, and the last event of this run is {view.last_seq}."
+    yield ResyncRequired(reason=reason, snapshot=execution_state(view))
+
+
+async def _nothing() -> AsyncIterator[ExecutionStreamItem]:
+    items: tuple[ExecutionStreamItem, ...] = ()
+    for item in items:
+        yield item

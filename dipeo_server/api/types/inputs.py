@@ -1,0 +1,208 @@
+"""What clients send: diagrams and wishes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import strawberry
+from strawberry.scalars import JSON
+
+from dipeo_server.api.documents import Document
+from dipeo_server.api.types.described import input_type, one_of_type
+from dipeo_server.api.types.enums import DiagramFormat
+from dipeo_server.api.types.node_types import NodeType, type_of_name
+from dipeo_server.domains.diagram.executable import EdgeKind, FanOut, JoinPolicy
+from dipeo_server.domains.diagram.spec import NodeSpec
+from dipeo_server.domains.execution.envelope import ContentType
+from dipeo_server.domains.execution.events import ErrorStrategy
+from dipeo_server.domains.execution.ids import ExecutionID
+from dipeo_server.domains.execution.ports import ExecutionQuery
+from dipeo_server.domains.execution.status import ExecutionStatus
+from dipeo_server.errors import InvalidInput
+
+
+@input_type
+class PositionInput:
+    """Where a node is drawn."""
+
+    x: float = strawberry.field(description="To the right.")
+    y: float = strawberry.field(description="Downwards.")
+
+
+@input_type
+class NodeInput:
+    """A step of a diagram."""
+
+    key: str = strawberry.field(description="Unique in the diagram.")
+    type: NodeType = strawberry.field(description="What it does.")
+    label: str | None = strawberry.field(default=None, description="Null = the key.")
+    position: PositionInput | None = strawberry.field(
+        default=None, description="Where it is drawn."
+    )
+    props: JSON | None = strawberry.field(
+        default=None, description="An object, as `nodeTypes { propsSchema }` describes it."
+    )
+    join: JoinPolicy | None = strawberry.field(default=None, description="Null = ALL.")
+    fan_out: FanOut | None = strawberry.field(default=None, description="Null = ALL.")
+
+
+@input_type
+class EdgeInput:
+    """A connection between two nodes."""
+
+    key: str | None = strawberry.field(default=None, description="Null = one is made up.")
+    source: str = strawberry.field(description="Key of the node it begins at.")
+    target: str = strawberry.field(description="Key of the node it ends at.")
+    source_handle: str | None = strawberry.field(
+        default="default", description="The port it leaves from."
+    )
+    target_handle: str | None = strawberry.field(
+        default="default", description="The handle it leads to."
+    )
+    label: str | None = strawberry.field(
+        default=None, description="The name of the input at its target."
+    )
+    kind: EdgeKind | None = strawberry.field(
+        default=EdgeKind.ALWAYS, description="When it is followed."
+    )
+    condition: str | None = strawberry.field(default=None, description="Expression of a WHEN edge.")
+    content_type: ContentType | None = strawberry.field(
+        default=None, description="What its value becomes."
+    )
+    transform: JSON | None = strawberry.field(
+        default=None, description="Rules that reshape its value."
+    )
+
+
+@input_type
+class DiagramInput:
+    """A diagram: exactly one of `content` and `nodes`.
+
+    `path` says where the document lies, relative to the base directory, to find prompt files; it
+    may not leave it.
+    """
+
+    name: str = strawberry.field(description="Its name.")
+    description: str | None = strawberry.field(default=None, description="What it is for.")
+    content: str | None = strawberry.field(default=None, description="The document.")
+    format: DiagramFormat | None = strawberry.field(
+        default=None, description="The document's format; null = detect it."
+    )
+    path: str | None = strawberry.field(default=None, description="Where the document lies.")
+    nodes: list[NodeInput] | None = strawberry.field(
+        default=None, description="The nodes, in place of a document."
+    )
+    edges: list[EdgeInput] | None = strawberry.field(
+        default=None, description="The edges that go with `nodes`."
+    )
+    persons: JSON | None = strawberry.field(
+        default=None, description="The persons that go with `nodes`: settings by key."
+    )
+
+
+@one_of_type
+class RunSource:
+    """What to run."""
+
+    inline: DiagramInput | None = strawberry.field(
+        default=strawberry.UNSET, description="A diagram that is not stored."
+    )
+
+
+@input_type
+class RunDiagramInput:
+    """A wish to run a diagram."""
+
+    source: RunSource = strawberry.field(description="What to run.")
+    variables: JSON | None = strawberry.field(
+        default=None, description="An object: the execution variables it starts with."
+    )
+    max_steps: int | None = strawberry.field(
+        default=None,
+        description="Steps after which it pauses; null = the larger of 10,000 and 10 x nodes.",
+    )
+    error_strategy: ErrorStrategy | None = strawberry.field(
+        default=ErrorStrategy.FAIL_FAST,
+        description="What a failure that nothing handles does to the rest.",
+    )
+
+
+@input_type
+class ExecutionFilter:
+    """Which runs a list shows; what is null does not matter."""
+
+    statuses: list[ExecutionStatus] | None = strawberry.field(
+        default=None, description="In one of these statuses."
+    )
+    started_after: datetime | None = strawberry.field(
+        default=None, description="Started after this time."
+    )
+    started_before: datetime | None = strawberry.field(
+        default=None, description="Started before this time."
+    )
+    is_active: bool | None = strawberry.field(default=None, description="Not ended, or ended.")
+    parent_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Started by this run for its sub-diagrams."
+    )
+
+
+def document_of(source: RunSource, specs: Mapping[str, NodeSpec]) -> Document:
+    """The document that a source holds. Raises InvalidInput."""
+    given = source.inline
+    if not isinstance(given, DiagramInput):
+        raise InvalidInput("`inline` must be given.", field=("input", "source"))
+    field = ("input", "source", "inline")
+    if given.edges and given.nodes is None:
+        message = "`edges` go with `nodes`; a document has its own."
+        raise InvalidInput(message, field=(*field, "edges"))
+    return Document(
+        name=given.name,
+        description=given.description,
+        content=given.content,
+        format=given.format,
+        path=given.path,
+        nodes=None if given.nodes is None else _nodes(given.nodes, specs, (*field, "nodes")),
+        edges=[asdict(edge) for edge in given.edges or ()],
+        persons=given.persons,
+        field=field,
+    )
+
+
+def _nodes(
+    nodes: list[NodeInput], specs: Mapping[str, NodeSpec], field: tuple[str, ...]
+) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = []
+    for index, node in enumerate(nodes):
+        type_ = type_of_name(node.type, specs)
+        if type_ is None:
+            message = f"Node {node.key!r}: UNKNOWN is no type that can be run."
+            raise InvalidInput(message, field=(*field, str(index), "type"))
+        found.append({**asdict(node), "type": type_})
+    return found
+
+
+def variables_of(given: JSON | None, field: tuple[str, ...]) -> Mapping[str, Any]:
+    """The variables by name. Raises InvalidInput for anything but an object."""
+    value: object = given
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        message = "`variables` must be an object: its keys are the names."
+        raise InvalidInput(message, field=field)
+    return value
+
+
+def execution_query(filter_: ExecutionFilter | None) -> ExecutionQuery:
+    """The query that a filter stands for, without a page."""
+    if filter_ is None:
+        return ExecutionQuery()
+    return ExecutionQuery(
+        statuses=None if filter_.statuses is None else frozenset(filter_.statuses),
+        parent_id=ExecutionID(filter_.parent_id) if filter_.parent_id else None,
+        started_after=filter_.started_after,
+        started_before=filter_.started_before,
+        is_active=filter_.is_active,
+    )

@@ -1,0 +1,36 @@
+"""What mutations answer: the objects they changed, and why they did not."""
+
+from __future__ import annotations
+
+import strawberry
+
+from dipeo_server.api.types.described import object_type
+from dipeo_server.api.types.execution import Barrier, ExecutionState
+from dipeo_server.api.types.problems import UserError
+
+
+@object_type
+class ExecutionPayload:
+    """A run, or why there is none."""
+
+    execution: ExecutionState | None = strawberry.field(
+        default=None, description="The run behind the change; null where it was refused."
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why nothing was done; empty where it was."
+    )
+
+
+@object_type
+class BarrierPayload:
+    """A barrier with its run, or why nothing was decided."""
+
+    barrier: Barrier | None = strawberry.field(
+        default=None, description="The barrier behind the decision; null where it was refused."
+    )
+    execution: ExecutionState | None = strawberry.field(
+        default=None, description="The run behind the decision; null where it was refused."
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why nothing was decided; empty where it was."
+    )

@@ -1,0 +1,50 @@
+"""What a subscription to a run delivers: its events, or the advice to load it anew."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import strawberry
+
+from dipeo_server.api.types import events
+from dipeo_server.api.types.described import object_type
+from dipeo_server.api.types.execution import ExecutionState
+
+
+@object_type
+class ResyncRequired:
+    """The log cannot be told from there on: load the snapshot, then go on from it.
+
+    It is the only item, and the operation completes.
+    """
+
+    reason: str = strawberry.field(description="Why.")
+    snapshot: ExecutionState = strawberry.field(description="The run as it is now.")
+
+
+ExecutionStreamItem: TypeAlias = Annotated[
+    events.ExecutionStarted
+    | events.ExecutionStatusChanged
+    | events.NodeStarted
+    | events.NodeCompleted
+    | events.NodeFailed
+    | events.NodeInterrupted
+    | events.NodeSkipped
+    | events.NodeRetryScheduled
+    | events.NodeMaxIterationsReached
+    | events.NodeReported
+    | events.ResultDiscarded
+    | events.ObservedError
+    | events.StateChanged
+    | events.BarrierWaiting
+    | events.BarrierResolved
+    | events.LimitRaised
+    | events.RunnerRestarted
+    | events.ExecutionCompleted
+    | events.ExecutionFailed
+    | events.ExecutionAborted
+    | ResyncRequired,
+    strawberry.union(
+        "ExecutionStreamItem", description="An event of a run, or the advice to load it anew."
+    ),
+]
