@@ -7,6 +7,7 @@ transaction; loading folds the log. So whatever was saved can be taken up by any
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import Failure, Recorded
@@ -22,12 +23,16 @@ from dipeo_server.domains.execution.summary import summary_of
 from dipeo_server.errors import InvalidState, NotFound
 
 PAGE_EVENTS = 1_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ExecutionStateManager:
-    """Manages an execution's state over its log: atomic, and usable for resumption."""
+    """Manages an execution's state over its log: atomic, and usable for resumption.
 
-    def __init__(self, store: StateStore, clock: Clock) -> None:
+    Without a clock, what is saved is dated by the newest message in it.
+    """
+
+    def __init__(self, store: StateStore, clock: Clock | None = None) -> None:
         self._store = store
         self._clock = clock
 
@@ -38,7 +43,7 @@ class ExecutionStateManager:
         """
         identity = ExecutionID(execution_id)
         machine = await self._machine(identity)
-        after, now = machine.last_seq, self._clock.now()
+        after, now = machine.last_seq, self._now(state.node_outputs)
         new: list[Recorded] = []
         if after == 0:
             start = StartRequested(identity, state.diagram, state.variables)
@@ -74,7 +79,7 @@ class ExecutionStateManager:
             signal = _raised(machine.state, node_id)
         elif wanted is not NodeExecutionStatus.COMPLETED:
             raise InvalidState(f"{node_id!r} cannot be told to be {wanted}: the engine decides.")
-        new = machine.receive(signal, now=self._clock.now())
+        new = machine.receive(signal, now=self._now(machine.state.outputs))
         return await self._append(machine, list(new), after)
 
     async def fold(self, execution_id: ExecutionID, *, at: Seq | None = None) -> ExecutionState:
@@ -83,6 +88,12 @@ class ExecutionStateManager:
         if machine.last_seq == 0:
             raise NotFound(f"There is no execution {execution_id!r}.")
         return machine.state
+
+    def _now(self, outputs: Mapping[str, Envelope]) -> datetime:
+        if self._clock is not None:
+            return self._clock.now()
+        times = (each.timestamp for each in outputs.values() if each.timestamp is not None)
+        return max(times, default=EPOCH)
 
     async def _machine(
         self, execution_id: ExecutionID, *, at: Seq | None = None

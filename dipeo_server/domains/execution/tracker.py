@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import (
@@ -58,6 +58,7 @@ class ExecutionTracker:
 
     def record_node_start(self, node_id: str, timestamp: datetime) -> None:
         """A node began."""
+        timestamp = timestamp.astimezone(UTC)  # One without a zone means local time.
         self._started[node_id] = timestamp
         self._path.append(node_id)
         self._runs += 1
