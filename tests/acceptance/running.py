@@ -21,7 +21,6 @@ from dipeo_server.runtime.files import BaseDirFiles
 from dipeo_server.runtime.llm import ModelServices
 from dipeo_server.runtime.local import LocalRunner, RunnerPorts
 
-
 node_types()  # So that the built-in types are declared beside those of the tests.
 
 

@@ -174,7 +174,9 @@ async def test_001_11_history_is_kept_in_sqlite(tmp_path: Path) -> None:
 
 
 async def test_001_w3_every_iteration_of_a_loop_is_kept(runner: LocalRunner) -> None:
-    accepted = await runner.start(StartExecution(compiled("s -> a; a -> a; a -> e", {}, {"a": 3})))
+    accepted = await runner.start(
+        StartExecution(compiled("s -> a; a -> a; a -> e", {"e": "endpoint"}, {"a": 3}))
+    )
     ended = await runner.ended(accepted.execution_id)
     events = [r.event for r in await runner.read_events(ended.id, after=Seq(0), limit=1_000)]
     runs = [e.node_run.occurrence for e in events if isinstance(e, NodeStarted)]
