@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from dipeo_server.domains.diagram.executable import ExecutableNode
 from dipeo_server.domains.execution.events import (
@@ -21,7 +22,6 @@ from dipeo_server.domains.execution.state import (
     BarrierRecord,
     Emission,
     ExecutionState,
-    NodeState,
     Waiting,
     WaitKind,
 )
@@ -35,15 +35,13 @@ from dipeo_server.domains.execution.tokens import FAILED, NOT_TAKEN, Token, dead
 _N = NodeExecutionStatus
 
 
-def _move(state: ExecutionState, index: int, status: NodeExecutionStatus) -> NodeState:
-    """The node's state with another status; the table of legal transitions is checked."""
+def _move(state: ExecutionState, index: int, status: NodeExecutionStatus, **changes: Any) -> None:
+    """Give the node another status (and more); the table of legal transitions is checked."""
     current = state.nodes[index]
     if status not in NODE_TRANSITIONS[current.status]:
         key = state.diagram.nodes[index].key
         raise AssertionError(f"node {key!r} cannot go from {current.status} to {status}")
-    moved = replace(current, status=status)
-    state.nodes[index] = moved
-    return moved
+    state.nodes[index] = replace(current, status=status, **changes)
 
 
 def started(state: ExecutionState, run: NodeRun, at: datetime) -> None:
@@ -60,15 +58,19 @@ def started(state: ExecutionState, run: NodeRun, at: datetime) -> None:
     state.running[node.index] = run
     state.touched.add(node.index)
     current = state.nodes[node.index]
-    _move(state, node.index, _N.RUNNING)
-    state.nodes[node.index] = NodeState(
-        status=_N.RUNNING,
+    _move(
+        state,
+        node.index,
+        _N.RUNNING,
         occurrence=run.occurrence,
         attempt=run.attempt,
         executed=current.executed + is_new,
         entries=current.entries + 1,
         started_at=at,
-        output=current.output,
+        ended_at=None,
+        failure=None,
+        skip_reason=None,
+        token_usage=None,
     )
 
 
@@ -76,9 +78,10 @@ def completed(state: ExecutionState, event: NodeCompleted, at: datetime) -> None
     """A visit ended well: its output goes out on its edges."""
     node = state.diagram.get_node(event.node_run.node)
     _leave(state, node.index)
-    _move(state, node.index, _N.COMPLETED)
-    state.nodes[node.index] = replace(
-        state.nodes[node.index],
+    _move(
+        state,
+        node.index,
+        _N.COMPLETED,
         ended_at=at,
         failure=None,
         token_usage=event.token_usage,
@@ -96,9 +99,10 @@ def failed(state: ExecutionState, event: NodeFailed, at: datetime) -> None:
     """A visit ended badly: a retry follows, a policy takes it, or failed tokens go out."""
     node = state.diagram.get_node(event.node_run.node)
     _leave(state, node.index)
-    _move(state, node.index, _N.FAILED)
-    state.nodes[node.index] = replace(
-        state.nodes[node.index],
+    _move(
+        state,
+        node.index,
+        _N.FAILED,
         ended_at=at,
         failure=event.failure,
         token_usage=event.token_usage,
@@ -125,16 +129,14 @@ def interrupted(state: ExecutionState, event: NodeInterrupted, at: datetime) -> 
         _move(state, node.index, _N.PENDING)
         state.ready[node.index] = None
         return
-    _move(state, node.index, _N.ABORTED)
-    state.nodes[node.index] = replace(state.nodes[node.index], ended_at=at)
+    _move(state, node.index, _N.ABORTED, ended_at=at)
 
 
 def skipped(state: ExecutionState, node: ExecutableNode, reason: str) -> None:
     """The node does not run in this turn; its edges get dead tokens."""
     state.skips.pop(node.index, None)
     if state.nodes[node.index].occurrence == 0:
-        _move(state, node.index, _N.SKIPPED)
-        state.nodes[node.index] = replace(state.nodes[node.index], skip_reason=reason)
+        _move(state, node.index, _N.SKIPPED, skip_reason=reason)
     if node.block is not None:
         turns.send(state, node, dict.fromkeys(node.outgoing, dead(reason)))
 
@@ -143,9 +145,14 @@ def reached_limit(state: ExecutionState, run: NodeRun, at: datetime) -> None:
     """A node at its limit puts out again what it put out last."""
     node = state.diagram.get_node(run.node)
     state.ready.pop(node.index, None)
-    current = _move(state, node.index, _N.MAXITER_REACHED)
-    state.nodes[node.index] = replace(
-        current, occurrence=run.occurrence, attempt=run.attempt, started_at=at, ended_at=at
+    _move(
+        state,
+        node.index,
+        _N.MAXITER_REACHED,
+        occurrence=run.occurrence,
+        attempt=run.attempt,
+        started_at=at,
+        ended_at=at,
     )
     last = state.emissions[node.index]
     envelope = last.envelope.with_meta(maxiter=True) if last.envelope else None
