@@ -209,8 +209,6 @@ class Interpreter:
         self.busy -= {block}
         for loop in block.inner:
             self.ended -= {loop}
-            for edge in self._exits(loop):
-                self.withheld.pop(edge, None)
             self._begin_turn(loop, 1)
         self.decided -= block.own
         for node in block.own:

@@ -1,4 +1,4 @@
-"""Rule 3: from the tokens in front of a node, does it run, is it skipped, or is that still open?"""
+"""Rule 3: whether the tokens in front of a node make it run, skip it or leave that open."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Doorstep:
     sticky: dict[int, Token]
     """Tokens from before the loop."""
     guards: frozenset[int]
-    """The edges that can be dead by choice."""
+    """The forward edges that can be dead by choice."""
     goes_on: bool
     """The node is the header of a loop that takes another turn: its back edges decide alone."""
 
@@ -74,7 +74,7 @@ class Doorstep:
     def _is_met(self) -> bool:
         if self.join == "ALL":
             met = self._is_complete() and bool(self._live()) and not self._upstream_failed()
-            return met and (self.goes_on or self._guards_hold())
+            return met and self._guards_hold()
         needed = self.join if isinstance(self.join, int) and not self.goes_on else 1
         return len(self._live()) >= needed
 

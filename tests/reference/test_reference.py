@@ -135,6 +135,10 @@ def test_among_equal_entries_the_nearest_to_a_start_then_the_first_is_header() -
     assert loops_of("s -> b; s -> a; b -> a -> b") == [("b", "b a", "")]
 
 
+def test_a_condition_outside_the_loop_makes_no_header() -> None:
+    assert loops_of("s -> c; c.t -> a; s -> b; a -> b -> a") == [("b", "a b", "")]
+
+
 def test_a_loop_inside_shows_once_the_outer_back_edges_are_gone() -> None:
     text = "s -> o -> h -> c1; c1.f -> h; c1.t -> c2; c2.f -> o; c2.t -> e"
     assert loops_of(text) == [("h", "h c1", ""), ("o", "o h c1 c2", "")]
@@ -215,6 +219,21 @@ def test_a_node_that_cannot_be_skipped_guards_nothing() -> None:
     assert reasons(as_all) == {}
 
 
+def test_a_header_can_rely_on_edges_into_its_loop_and_another_node_cannot() -> None:
+    header = "s -> c; s -> h; c.t -> h; h -> h; h -> j; c.f -> j"
+    for nodes in outcomes(header, {"c": "T"}, joins={"h": "ANY"}, limits={"h": 2}):
+        assert reasons(nodes) == {"j": "branch_not_taken"}
+    body = "s -> h -> c; c.t -> b; s -> k -> b; b -> m; c.f -> m; m -> c2; c2.f -> h"
+    for nodes in outcomes(body, {"c": "T", "c2": "FT"}, joins={"b": "ANY"}):
+        assert nodes["m"].executed == 2
+
+
+def test_a_header_runs_in_later_turns_whatever_its_k() -> None:
+    text = "s -> a -> h; s -> b -> h; h -> c; c.f -> h"
+    (nodes,) = outcomes(text, {"c": "FFT"}, joins={"h": 2})
+    assert nodes["h"].executed == 3
+
+
 def test_a_first_turn_knows_nothing_of_the_back_edges_of_an_earlier_entry() -> None:
     text = "s -> o -> h -> c1; c1.f -> h; c1.t -> c2; c2.f -> o; c2.t -> e"
     (nodes,) = outcomes(text, {"c1": "FT", "c2": "FT"})
@@ -288,6 +307,21 @@ def test_an_exit_prefers_a_live_token_to_a_failure_and_a_failure_to_a_dead_one()
     (nodes,) = outcomes(text, {"c": "F"}, failures=(("h", 2),))
     assert nodes["h"].outputs[0] in nodes["j"].inputs[0].values()
     assert reasons(nodes) == {"e": "upstream_failed"}
+
+
+def test_an_exit_remembers_a_failure_over_later_turns() -> None:
+    text = "s -> h -> a -> c1; c1.f -> m; h -> m -> c; c.f -> h; c.t -> e; c1.t -> e2"
+    for nodes in outcomes(text, {"c": "FT", "c1": "F"}, joins={"m": "ANY"}, failures=(("a", 1),)):
+        assert (nodes["c1"].executed, reasons(nodes)) == (1, {"e2": "upstream_failed"})
+
+
+def test_any_minds_a_failure_before_the_loop_in_the_first_turn_only() -> None:
+    text = "s -> h -> c; c.t -> b; s -> k -> b; b -> m; h -> m -> c2; c2.f -> h; c2.t -> e"
+    joins: dict[str, Join] = {"b": "ANY", "m": "ANY"}
+    for turns, reason in {"T": "upstream_failed", "FT": "branch_not_taken"}.items():
+        answers = {"c": "F", "c2": turns}
+        for nodes in outcomes(text, answers, joins=joins, failures=(("k", 1),)):
+            assert reasons(nodes) == {"b": reason}
 
 
 def test_a_failure_before_the_loop_skips_a_node_of_it_in_every_turn() -> None:
