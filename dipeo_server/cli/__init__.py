@@ -1,0 +1,7 @@
+"""The command line: `dipeo-server serve`, `run`, `validate` and what prints for other tools."""
+
+from __future__ import annotations
+
+from dipeo_server.cli.commands import main
+
+__all__ = ["main"]
