@@ -25,6 +25,8 @@ from dipeo_server.api.negotiation import GRAPHQL_JSON, JSON, answer_type, is_jso
 from dipeo_server.api.schema import Schema, build_schema
 from dipeo_server.api.ws import SocketView
 
+DISCARDED_BYTES_MAX: Final = 64 * 1024 * 1024
+
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Vary": "Accept",
@@ -110,20 +112,16 @@ class HttpEndpoint:
         return _checked(_decoded(await self._read(request), "The body"))
 
     async def _read(self, request: Request) -> bytes:
-        limit = self._limits.body_bytes
-        body = bytearray()
         try:
             async with asyncio.timeout(self._limits.body_seconds):
-                if int(request.headers.get("content-length", "0")) > limit:
-                    raise _too_large(limit)
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > limit:
-                        raise _too_large(limit)
+                body = await _bounded(request, self._limits.body_bytes)
         except TimeoutError:
             message = f"The body did not come within {self._limits.body_seconds:g} seconds."
             raise Refused(408, "TIMEOUT", message, {"Connection": "close"}) from None
-        return bytes(body)
+        if body is None:
+            message = f"The body is larger than {self._limits.body_bytes} bytes."
+            raise Refused(413, "PAYLOAD_TOO_LARGE", message, {"Connection": "close"})
+        return body
 
     # --- the answer -----------------------------------------------------------------------------
 
@@ -147,6 +145,26 @@ class HttpEndpoint:
         except TimeoutError:
             message = f"The operation took longer than {self._limits.operation_seconds:g} seconds."
             raise Refused(503, "TIMEOUT", message) from None
+
+
+async def _bounded(request: Request, limit: int) -> bytes | None:
+    """The body; None if it is larger than `limit`.
+
+    Such a body is read on and thrown away, up to a point: whoever is still sending it would not
+    see the answer otherwise.
+    """
+    announced = int(request.headers.get("content-length", "0"))
+    if announced > DISCARDED_BYTES_MAX or (announced > limit and "expect" in request.headers):
+        return None
+    body = bytearray()
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > DISCARDED_BYTES_MAX:
+            return None
+        if size <= limit:
+            body += chunk
+    return bytes(body) if size <= limit else None
 
 
 def _from_parameters(request: Request) -> dict[str, Any]:
@@ -182,11 +200,6 @@ def _checked(data: object) -> GraphQLRequest:
 
 def _malformed(message: str) -> Refused:
     return Refused(400, "BAD_REQUEST", message)
-
-
-def _too_large(limit: int) -> Refused:
-    message = f"The body is larger than {limit} bytes."
-    return Refused(413, "PAYLOAD_TOO_LARGE", message, {"Connection": "close"})
 
 
 def _wrong_operation(operation_type: OperationType) -> Refused:

@@ -8,6 +8,7 @@ from typing import Annotated, Final, TypeAlias
 
 import strawberry
 from strawberry.scalars import JSON
+from strawberry.utils.str_converters import to_camel_case
 
 from dipeo_server.api import documents, ids
 from dipeo_server.api.context import Info, OperationContext
@@ -90,7 +91,10 @@ class Query:
             version=facts.version,
             schema_hash=info.context.schema_hash(),
             isolation=facts.isolation,
-            limits=JSON({**asdict(services.limits), **facts.limits}),
+            limits=JSON(
+                {to_camel_case(name): limit for name, limit in asdict(services.limits).items()}
+                | dict(facts.limits)
+            ),
             store=facts.store,
             runner=facts.runner,
         )
