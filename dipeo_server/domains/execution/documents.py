@@ -37,6 +37,8 @@ _BY_SUFFIX: Final[Mapping[str, Format]] = {
 }
 # What the YAML reader advises on these is about diagrams.
 _ADVICE_ON_DIAGRAMS: Final = frozenset({"DOCUMENT_TOO_LARGE", "YAML_SYNTAX"})
+# What a line with one empty cell is: a blank line would be no row.
+_EMPTY_CELL: Final = '""'
 _DUMPER: Final[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -145,8 +147,8 @@ def _parse_yaml(text: str, name: str) -> Any:
         problem = invalid.problems[0]
         where = f" (line {problem.location.line})" if problem.location else ""
         hint = None if problem.code in _ADVICE_ON_DIAGRAMS else problem.hint
-        message = f"{name} cannot be read as YAML: {problem.message}"
-        raise DocumentError(f"{message.rstrip('.')}{where}.", hint=hint) from None
+        reason = problem.message.removeprefix("YAML: ").rstrip(".")
+        raise DocumentError(f"{name} is not plain YAML: {reason}{where}.", hint=hint) from None
 
 
 class _Dumper(_DUMPER):  # type: ignore[misc]  # the C class where there is one
@@ -243,13 +245,16 @@ def _rows(value: Any) -> list[list[Any]]:
 
 
 def _csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    written = io.StringIO(newline="")
-    writer = csv.writer(written, lineterminator="\n")
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return written.getvalue()
+    # The library's writer leaves a carriage return unquoted unless every line ends with one.
+    lines = (",".join(map(_cell, row)) for row in rows)
+    return "".join(f"{line or _EMPTY_CELL}\n" for line in lines)
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = "" if value is None else value
+    if not isinstance(text, str):
+        text = json.dumps(text, ensure_ascii=False)
+    if any(mark in text for mark in ',"\r\n'):
+        doubled = text.replace('"', '""')
+        return f'"{doubled}"'
+    return text
