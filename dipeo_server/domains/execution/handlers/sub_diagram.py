@@ -26,6 +26,7 @@ from dipeo_server.errors import LimitExceeded, NodeError
 BATCH_ITEMS_MAX: Final = 10_000
 
 _FORMATS: Final[Mapping[str, str | None]] = {"json": "native", "yaml": None, "yml": None, "": None}
+_TELLING_FIELDS: Final = {"connections": "light", "flow": "readable", "arrows": "native"}
 
 
 class SubDiagramFailed(NodeError):
@@ -147,7 +148,10 @@ def _child(
 ) -> ChildRun:
     document = node.props.diagram_data if path is None else None
     written = (node.props.diagram_format or "").strip().lower()
-    return ChildRun(path, document, _FORMATS.get(written, written), variables, key)
+    format_ = _FORMATS.get(written, written)
+    if format_ is None and isinstance(document, Mapping):
+        format_ = next((f for field, f in _TELLING_FIELDS.items() if field in document), None)
+    return ChildRun(path, document, format_, variables, key)
 
 
 # --- what the child gets
