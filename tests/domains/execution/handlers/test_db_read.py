@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from dipeo_server.domains.execution.document_parts import PartMissing
 from dipeo_server.domains.execution.documents import DocumentError
 from dipeo_server.domains.execution.handlers.db import DbError, DbProps
-from dipeo_server.errors import FileMissing, NodeError, PathDenied
+from dipeo_server.errors import FileMissing, NodeError, OutputTooLarge, PathDenied
 from tests.domains.execution.handlers.visiting import Place, after_crash
 
 CSV = "name,age\nAnn,3\nBob\n"
@@ -81,6 +81,13 @@ async def test_several_files_are_a_map_with_null_for_a_missing_one(place: Place)
     output = await place.output("db", file=["data/deep/er/d.json", "gone.json"], format="json")
     assert output.value == {"default": {"data/deep/er/d.json": [1], "gone.json": None}}
     assert output.metadata == {"paths": ["data/deep/er/d.json", "gone.json"]}
+
+
+async def test_many_files_together_are_bounded(place: Place) -> None:
+    for number in range(5):
+        place.write(f"big/{number}.txt", "x" * (7 * 1024 * 1024))
+    with pytest.raises(OutputTooLarge, match="5 files together"):
+        await place.value("db", file="big/*")
 
 
 async def test_a_list_of_one_file_is_that_file(place: Place) -> None:

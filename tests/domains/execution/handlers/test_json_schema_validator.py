@@ -115,6 +115,11 @@ async def test_extra_properties_can_be_errors_at_every_level(
         await place.value(TYPE, {"default": value}, **props)
 
 
+async def test_a_schema_that_allows_everything_stays_open(place: Place) -> None:
+    props = {"json_schema": {"properties": {"a": True}}, "error_on_extra": True}
+    assert await place.value(TYPE, {"default": {"a": {"b": 1}}}, **props) == {"a": {"b": 1}}
+
+
 async def test_items_may_be_a_list_of_schemas_in_older_drafts(place: Place) -> None:
     schema = {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -162,10 +167,11 @@ async def test_a_schema_that_is_none_is_an_error_of_its_own(
     assert failure.value.code == "SCHEMA_INVALID"
 
 
-async def test_a_schema_from_a_file_must_be_a_map_or_a_boolean(place: Place) -> None:
-    place.write("list.json", "[1]")
-    with pytest.raises(SchemaInvalid):
-        await place.value(TYPE, {"default": 1}, schema_path="list.json")
+@pytest.mark.parametrize("document", ["[1]", "5", "null", '"text"'])
+async def test_a_schema_from_a_file_must_be_a_map_or_a_boolean(place: Place, document: str) -> None:
+    place.write("schema.json", document)
+    with pytest.raises(SchemaInvalid, match="the schema is"):
+        await place.value(TYPE, {"default": 1}, schema_path="schema.json")
 
 
 async def test_a_reference_to_elsewhere_is_not_fetched(place: Place) -> None:
