@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dipeo_server.cli.embedded import embedded_server
-from dipeo_server.cli.server_settings import settings_from
 from dipeo_server.cli.wishes import RunOptions
 
 
@@ -47,6 +45,10 @@ async def home_for(options: RunOptions) -> AsyncIterator[Home]:
 
 @asynccontextmanager
 async def _own(base_dir: Path, store: str) -> AsyncIterator[Home]:
+    # With --server no server is needed here, and loading one takes most of a second.
+    from dipeo_server.cli.embedded import embedded_server
+    from dipeo_server.cli.server_settings import settings_from
+
     settings = settings_from(base_dir=base_dir, store=store)
     async with embedded_server(settings) as url:
         yield Home(url, store)

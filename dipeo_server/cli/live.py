@@ -59,24 +59,17 @@ class LiveProgress:
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, highlight=False)
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._drawn,
-            refresh_per_second=8,
-            transient=False,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
         self._rows: dict[str, _Row] = {}
         self._title = ""
         self._first = self._last = 0.0
         self._spinner: Spinner | None = Spinner("dots")
+        self._live: Live | None = None
 
     def begin(self, execution_id: str, nodes: Nodes) -> None:
         """Draw the table for the first time."""
         self._title = execution_id
         self._rows = {node["key"]: _Row(node["type"].lower()) for node in nodes}
-        self._live.start()
+        self._draw()
 
     def event(self, event: Event) -> None:
         """Change what the event changed."""
@@ -95,21 +88,33 @@ class LiveProgress:
     @contextmanager
     def stepped_aside(self) -> Iterator[None]:
         """Take the table away while somebody types."""
-        if not self._live.is_started:
+        live = self._live
+        if live is None:
             yield
             return
-        self._live.transient = True
-        self._live.stop()
+        live.transient = True
+        live.stop()
         try:
             yield
         finally:
-            self._live.transient = False
-            self._live.start()
+            # A new one: the old one would take what was typed for its own lines.
+            self._draw()
 
     def end(self) -> None:
         """Leave the table as it stands."""
         self._spinner = None
-        self._live.stop()
+        if self._live is not None:
+            self._live.stop()
+
+    def _draw(self) -> None:
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._drawn,
+            refresh_per_second=8,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
 
     def _drawn(self) -> Group:
         table = Table(box=None, pad_edge=False, show_edge=False)

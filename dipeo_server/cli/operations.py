@@ -38,10 +38,16 @@ mutation Run($input: RunDiagramInput!, $key: String) {{
   runDiagram(input: $input, idempotencyKey: $key) {{
     execution {{
       id
-      revision {{ nodes {{ key label type }} problems {{ {_PROBLEM} }} }}
+      revision {{ nodes {{ key label type }} problems {{ code }} }}
     }}
     errors {{ {_USER_ERROR} ... on DiagramInvalid {{ problems {{ {_PROBLEM} }} }} }}
   }}
+}}
+"""
+
+PROBLEMS: Final = f"""
+query Problems($content: String!, $format: DiagramFormat) {{
+  validateDiagram(content: $content, format: $format) {{ problems {{ {_PROBLEM} }} }}
 }}
 """
 

@@ -16,9 +16,8 @@ from dipeo_server.cli.directions import Place, directions
 from dipeo_server.cli.following import Follower
 from dipeo_server.cli.homes import Home, home_for
 from dipeo_server.cli.interrupts import Interrupts
-from dipeo_server.cli.live import LiveProgress
 from dipeo_server.cli.logs import log_to_stderr
-from dipeo_server.cli.operations import RESULT, RUN
+from dipeo_server.cli.operations import PROBLEMS, RESULT, RUN
 from dipeo_server.cli.outcome import ExitCode, Unusable, exit_code_of, tell, tell_error
 from dipeo_server.cli.policy import ApprovePolicy
 from dipeo_server.cli.problems import is_error, line_of
@@ -113,7 +112,8 @@ class _Run:
         self, client: GraphQLClient, home: Home, execution: Mapping[str, Any]
     ) -> tuple[report.Document, ExitCode]:
         revision = execution["revision"]
-        for problem in revision["problems"]:
+        problems = await self._warnings(client) if revision["problems"] else []
+        for problem in problems:
             tell(line_of(problem, self._options.file))
         for sentence in unknown_nodes(self._wish.answers, revision["nodes"]):
             tell(sentence)
@@ -124,7 +124,16 @@ class _Run:
         self._tell_end(result)
         if standing is not None and home.has_active_run:
             self._tell_directions(standing, home)
-        return report.of_run(result, revision["problems"]), code
+        return report.of_run(result, problems), code
+
+    async def _warnings(self, client: GraphQLClient) -> list[Any]:
+        """With their places in the file, which the compiled diagram does not know any more."""
+        inline = self._wish.input["source"]["inline"]
+        variables = {"content": inline["content"], "format": inline["format"]}
+        problems: list[Any] = (await client.execute(PROBLEMS, variables))["validateDiagram"][
+            "problems"
+        ]
+        return problems
 
     async def _follow(
         self, client: GraphQLClient, execution_id: str, nodes: list[Any]
@@ -167,7 +176,11 @@ def progress_for(options: RunOptions) -> Progress:
     stream = sys.stderr if options.as_json else sys.stdout
     if options.is_quiet:
         return NoProgress()
-    return LiveProgress(stream) if stream.isatty() else LineProgress(stream)
+    if not stream.isatty():
+        return LineProgress(stream)
+    from dipeo_server.cli.live import LiveProgress
+
+    return LiveProgress(stream)
 
 
 def _refusal(error: Mapping[str, Any]) -> DipeoError:
