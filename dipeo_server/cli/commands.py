@@ -137,7 +137,7 @@ def serve(
 
 @app.command()
 def run(  # noqa: PLR0913 - one parameter for each option of the command
-    file: Annotated[Path, typer.Argument(help="The diagram.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The diagram.")],
     *,
     var: Annotated[
         list[str] | None,
@@ -228,7 +228,7 @@ def run(  # noqa: PLR0913 - one parameter for each option of the command
 
 @app.command()
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="The diagrams.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="The diagrams.")],
     *,
     base_dir: BaseDir = None,
     as_json: Json = False,

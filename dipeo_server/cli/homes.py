@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -47,8 +48,10 @@ async def home_for(options: RunOptions) -> AsyncIterator[Home]:
 async def _own(base_dir: Path, store: str) -> AsyncIterator[Home]:
     # With --server no server is needed here, and loading one takes most of a second.
     from dipeo_server.cli.embedded import embedded_server
+    from dipeo_server.cli.logs import log_to_stderr
     from dipeo_server.cli.server_settings import settings_from
 
+    log_to_stderr(logging.WARNING)
     settings = settings_from(base_dir=base_dir, store=store)
     async with embedded_server(settings) as url:
         yield Home(url, store)

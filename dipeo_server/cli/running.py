@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import uuid
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from dipeo_server.cli.directions import Place, directions
 from dipeo_server.cli.following import Follower
 from dipeo_server.cli.homes import Home, home_for
 from dipeo_server.cli.interrupts import Interrupts
-from dipeo_server.cli.logs import log_to_stderr
 from dipeo_server.cli.operations import PROBLEMS, RESULT, RUN
 from dipeo_server.cli.outcome import ExitCode, Unusable, exit_code_of, tell, tell_error
 from dipeo_server.cli.policy import ApprovePolicy
@@ -58,7 +56,6 @@ class Cancelled(DipeoError):
 
 def run(options: RunOptions) -> ExitCode:
     """Run the diagram, tell how it ended, and give the exit code."""
-    log_to_stderr(logging.WARNING)
     try:
         wish = read_wish(options)
         document, code = asyncio.run(_Run(options, wish).outcome())

@@ -11,7 +11,6 @@ from dipeo_server.cli import documents
 from dipeo_server.cli.assignments import Answers, variables
 from dipeo_server.cli.outcome import Unusable
 from dipeo_server.cli.policy import ApprovePolicy
-from dipeo_server.domains.diagram.nearest import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +66,13 @@ def read_wish(options: RunOptions) -> Wish:
 def unknown_nodes(answers: Answers, nodes: Iterable[Mapping[str, Any]]) -> list[str]:
     """A sentence for each `--answer` whose node the diagram does not have."""
     known = {name for node in nodes for name in (node["key"], node["label"])}
+    unknown = [name for name in answers.nodes if name not in known]
+    if not unknown:
+        return []
+    from dipeo_server.domains.diagram.nearest import did_you_mean
+
     return [
         f"--answer is for a node {name!r}, which this diagram does not have. "
         f"{did_you_mean(name, known) or ''}".rstrip()
-        for name in answers.nodes
-        if name not in known
+        for name in unknown
     ]
