@@ -1,16 +1,21 @@
-"""A child process in a session of its own that leaves nothing behind, however it ends."""
+"""A child process in a session of its own that leaves nothing behind, however it ends.
+
+Not asyncio's own subprocess: when a loop ends while one of those is being started, it waits for
+ever. Here starting and releasing take no `await`, so no cancellation can come in between.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import signal
+import subprocess
+import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
-
-from typing_extensions import override
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 STDIN: Final = 0
 STDOUT: Final = 1
@@ -20,6 +25,7 @@ ANSWER: Final = 3
 
 GRACE_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 1.0
+_CHUNK_BYTES: Final = 64 * 1024
 
 T = TypeVar("T")
 Take: TypeAlias = Callable[[int, bytes], None]
@@ -36,48 +42,57 @@ class ChildProcess:
     def __init__(self, take: Take) -> None:
         self.has_exited = asyncio.Event()
         self._take = take
-        self._open = {STDOUT, STDERR, ANSWER}
+        self._loop = asyncio.get_running_loop()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipes: dict[int, io.FileIO] = {}
+        self._unsent = memoryview(b"")
         self._has_drained = asyncio.Event()
-        self._has_closed = asyncio.Event()
-        self._process: asyncio.SubprocessTransport | None = None
-        self._answer: asyncio.ReadTransport | None = None
 
     @property
     def returncode(self) -> int | None:
         """The exit code, negative for a signal; None before the end."""
-        return self._process.get_returncode() if self._process else None
+        return self._process.returncode if self._process else None
 
-    async def start(
+    def start(
         self, program: Sequence[str], request: bytes, *, cwd: Path, env: Mapping[str, str]
     ) -> None:
         """Start it, with `request` on stdin; the number of the answer's descriptor is appended.
 
         Raises OSError if it cannot be started.
         """
-        loop = asyncio.get_running_loop()
         reading, writing = os.pipe()
+        self._pipes[ANSWER] = io.FileIO(reading)
         try:
-            self._process, _ = await loop.subprocess_exec(
-                lambda: _ProcessEvents(self._take, self._lose, self.has_exited, self._has_closed),
-                *program,
-                str(writing),
+            self._process = subprocess.Popen(
+                [*program, str(writing)],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 cwd=cwd,
                 env=env,
                 pass_fds=(writing,),
                 start_new_session=True,
             )
         except BaseException:
-            os.close(reading)
+            self._pipes.pop(ANSWER).close()
             raise
         finally:
             os.close(writing)
-        self._answer, _ = await loop.connect_read_pipe(
-            lambda: _AnswerEvents(self._take, self._lose), os.fdopen(reading, "rb", buffering=0)
-        )
-        stdin = self._process.get_pipe_transport(STDIN)
-        if isinstance(stdin, asyncio.WriteTransport):
-            stdin.write(request)
-            stdin.write_eof()
+        self._watch(self._process, request)
+
+    def _watch(self, process: subprocess.Popen[bytes], request: bytes) -> None:
+        # Without a buffer these are plain files, whatever the type says.
+        self._pipes[STDIN] = cast("io.FileIO", process.stdin)
+        self._pipes[STDOUT] = cast("io.FileIO", process.stdout)
+        self._pipes[STDERR] = cast("io.FileIO", process.stderr)
+        for channel, pipe in self._pipes.items():
+            os.set_blocking(pipe.fileno(), False)
+            if channel != STDIN:
+                self._loop.add_reader(pipe, self._read, channel)
+        self._unsent = memoryview(request)
+        self._loop.add_writer(self._pipes[STDIN], self._write)
+        threading.Thread(target=self._wait, args=(process,), daemon=True).start()
 
     def kill(self) -> None:
         """Kill the process group without further ado."""
@@ -88,89 +103,64 @@ class ChildProcess:
         if self._process is None:
             return
         try:
-            await self._end_group()
+            if not self.has_exited.is_set():
+                self._signal(signal.SIGTERM)
+                await _within(GRACE_SECONDS, self.has_exited)
+            # Others of the group may outlive the first one, even if that ended by itself. Its
+            # number stays theirs as long as they live, so nobody else is hit.
+            self.kill()
             await self.has_exited.wait()
             await _within(DRAIN_SECONDS, self._has_drained)
         finally:
             self._release(self._process)
-        await self._has_closed.wait()
 
-    async def _end_group(self) -> None:
-        try:
-            if not self.has_exited.is_set():
-                self._signal(signal.SIGTERM)
-                await _within(GRACE_SECONDS, self.has_exited)
-        finally:
-            # Others of the group may outlive the first one, even if that ended by itself. Its
-            # number stays theirs as long as they live, so nobody else is hit.
-            self._signal(signal.SIGKILL)
-
-    def _release(self, process: asyncio.SubprocessTransport) -> None:
-        stdin = process.get_pipe_transport(STDIN)
-        if isinstance(stdin, asyncio.WriteTransport) and stdin.get_write_buffer_size():
-            # Closing alone would wait until somebody has read the rest.
-            stdin.abort()
-        process.close()
-        if self._answer is not None:
-            self._answer.close()
+    def _release(self, process: subprocess.Popen[bytes]) -> None:
+        """Make sure that nothing is left; waits only if `end` was broken off."""
+        if process.returncode is None:
+            self.kill()
+        for channel in list(self._pipes):
+            self._close(channel)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(DRAIN_SECONDS)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.get_pid(), number)
+                os.killpg(self._process.pid, number)
 
-    def _lose(self, channel: int) -> None:
-        self._open.discard(channel)
-        if not self._open:
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        """In a thread of its own: tell when the process has exited."""
+        process.wait()
+        with contextlib.suppress(RuntimeError):
+            # A loop that is closed has nobody left to tell.
+            self._loop.call_soon_threadsafe(self.has_exited.set)
+
+    def _read(self, channel: int) -> None:
+        data = self._pipes[channel].read(_CHUNK_BYTES)
+        if data:
+            self._take(channel, data)
+        elif data is not None:
+            self._close(channel)
+
+    def _write(self) -> None:
+        try:
+            # None: the pipe is full after all.
+            sent = self._pipes[STDIN].write(self._unsent[:_CHUNK_BYTES]) or 0
+            self._unsent = self._unsent[sent:]
+        except BrokenPipeError:
+            self._unsent = memoryview(b"")
+        if not self._unsent:
+            self._close(STDIN)
+
+    def _close(self, channel: int) -> None:
+        pipe = self._pipes.pop(channel)
+        if channel == STDIN:
+            self._loop.remove_writer(pipe)
+        else:
+            self._loop.remove_reader(pipe)
+        pipe.close()
+        if not self._pipes.keys() - {STDIN}:
             self._has_drained.set()
-
-
-class _ProcessEvents(asyncio.SubprocessProtocol):
-    """What asyncio tells about the process and its pipes."""
-
-    def __init__(
-        self,
-        take: Take,
-        lose: Callable[[int], None],
-        has_exited: asyncio.Event,
-        has_closed: asyncio.Event,
-    ) -> None:
-        self._take = take
-        self._lose = lose
-        self._has_exited = has_exited
-        self._has_closed = has_closed
-
-    @override
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        self._take(fd, data)
-
-    @override
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        self._lose(fd)
-
-    @override
-    def process_exited(self) -> None:
-        self._has_exited.set()
-
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._has_closed.set()
-
-
-class _AnswerEvents(asyncio.Protocol):
-    """What asyncio tells about the answer's pipe."""
-
-    def __init__(self, take: Take, lose: Callable[[int], None]) -> None:
-        self._take = take
-        self._lose = lose
-
-    @override
-    def data_received(self, data: bytes) -> None:
-        self._take(ANSWER, data)
-
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lose(ANSWER)
 
 
 async def undisturbed(work: Coroutine[Any, Any, T]) -> T:

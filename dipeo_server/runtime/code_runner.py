@@ -76,9 +76,8 @@ class ProcessCodeRunner:
         run = _Run(request, on_line, self._max_output_bytes)
         program = [sys.executable, "-I", "-B", "-u", "-X", "utf8", str(_CHILD), str(os.getpid())]
         try:
+            run.child.start(program, payload, cwd=self._base, env=self._environment)
             async with asyncio.timeout(request.timeout):
-                starting = run.child.start(program, payload, cwd=self._base, env=self._environment)
-                await undisturbed(starting)
                 await run.child.has_exited.wait()
         except TimeoutError:
             message = f"The code did not end within {request.timeout:g} s and was stopped."

@@ -145,6 +145,21 @@ async def test_cancelling_at_any_moment_leaves_nothing(runner: CodeRunner, lines
     assert not children()
 
 
+@pytest.mark.parametrize("turns", [*range(6), 200])
+def test_a_loop_that_ends_meanwhile_leaves_nothing(turns: int, runner: CodeRunner) -> None:
+    async def leave_it_alone() -> None:
+        code = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(9)"
+        running = asyncio.create_task(runner.run(request(code), Lines()))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert not running.done()
+
+    before = descriptors()
+    asyncio.run(leave_it_alone())
+    assert descriptors() == before
+    assert not children()
+
+
 async def test_what_the_code_leaves_running_is_killed(runner: CodeRunner, lines: Lines) -> None:
     code = """
         import subprocess
