@@ -228,6 +228,12 @@ def test_a_header_can_rely_on_edges_into_its_loop_and_another_node_cannot() -> N
         assert nodes["m"].executed == 2
 
 
+def test_a_join_that_falls_short_by_nobodys_choice_guards_nothing() -> None:
+    text = "s -> h -> b; s -> k -> b; b -> m; h -> m -> c; c.f -> h"
+    (nodes,) = outcomes(text, {"c": "FT"}, joins={"b": 2})
+    assert (nodes["b"].executed, nodes["m"].executed) == (1, 2)
+
+
 def test_a_header_runs_in_later_turns_whatever_its_k() -> None:
     text = "s -> a -> h; s -> b -> h; h -> c; c.f -> h"
     (nodes,) = outcomes(text, {"c": "FFT"}, joins={"h": 2})
