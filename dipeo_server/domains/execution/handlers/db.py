@@ -39,7 +39,6 @@ from dipeo_server.errors import FileMissing, NodeError, OutputTooLarge
 READ_CHARACTERS_MAX: Final = 32 * 1024 * 1024
 
 _WRITTEN_FIRST: Final = ("generated_code", "content", "value")
-_DONE: Final = {"write": "Writed", "append": "Appended", "update": "Updated"}
 _OTHER_NAMES: Final = {"txt": "text", "md": "text", "markdown": "text", "yml": "yaml"}
 
 
@@ -285,5 +284,8 @@ def _to_write(node: DomainNode[DbProps], ctx: ExecutionContext) -> Any:
 
 def _done(node: DomainNode[DbProps], path: str, text: str) -> NodeOutput:
     size = len(text.encode(errors="replace"))
-    message = f"{_DONE[node.props.operation]} to {path} ({size} bytes)"
+    # The word that DiPeO makes of `write`, which diagrams may look for.
+    operation = node.props.operation
+    done = "Appended" if operation == "append" else f"{operation.capitalize()}d"
+    message = f"{done} to {path} ({size} bytes)"
     return create_node_output({"default": message}, {"path": path, "bytes": size})
