@@ -14,7 +14,6 @@ from starlette.types import Receive, Scope, Send
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionResult
-from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from dipeo_server.api.context import ApiServices, Connection
@@ -217,15 +216,19 @@ def _body(result: ExecutionResult) -> dict[str, Any]:
     body: dict[str, Any] = {}
     if result.errors:
         body["errors"] = [error.formatted for error in result.errors]
-    if not isinstance(result, PreExecutionError):
+    if not _has_not_run(result):
         body["data"] = result.data
     return body
 
 
 def _status(result: ExecutionResult, media_type: str) -> int:
     """What failed before it ran is a bad request, which plain JSON traditionally does not say."""
-    is_refused = isinstance(result, PreExecutionError) and media_type == GRAPHQL_JSON
-    return 400 if is_refused else 200
+    return 400 if _has_not_run(result) and media_type == GRAPHQL_JSON else 200
+
+
+def _has_not_run(result: ExecutionResult) -> bool:
+    """Was the request itself wrong? What fails while it runs has a path."""
+    return result.data is None and all(error.path is None for error in result.errors or ())
 
 
 def _response(

@@ -26,7 +26,7 @@ def public_errors(errors: Sequence[GraphQLError] | None) -> list[GraphQLError] |
 
 
 def public_error(error: GraphQLError) -> GraphQLError:
-    """One error; it is its own public form if it has a code already."""
+    """One error; it is its own public form if it has a code already, as all of validation have."""
     if error.extensions and "code" in error.extensions:
         return error
     cause = _cause(error)
@@ -40,10 +40,8 @@ def public_error(error: GraphQLError) -> GraphQLError:
         case InvalidOperationTypeError() | CannotGetOperationTypeError():
             return _coded(error, error.message, code=VALIDATION_FAILED)
         case GraphQLError():
-            # Only variables and arguments are read while an operation runs.
-            code = VALIDATION_FAILED if cause.path is None else BAD_INPUT
-            is_variable = cause.message.startswith("Variable '$")
-            return _coded(error, error.message, code=BAD_INPUT if is_variable else code)
+            # The document is valid, so it is about variables, or an argument that they give.
+            return _coded(error, error.message, code=BAD_INPUT)
         case _:
             return _masked(error, cause)
 

@@ -66,6 +66,8 @@ class PreparedDocuments:
             return known.problems
         schema = operation.schema._schema  # noqa: SLF001 - Strawberry gives it no public name
         found = validate_document(schema, document, operation.validation_rules)
+        for error in found:
+            error.extensions = {"code": VALIDATION_FAILED}
         if known is not None:
             known.problems = found
         return found
