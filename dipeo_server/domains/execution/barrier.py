@@ -7,6 +7,8 @@ from typing import Any
 
 import jsonschema
 from jsonschema.exceptions import SchemaError, ValidationError
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from dipeo_server.domains.execution.events import BarrierAction
 from dipeo_server.domains.execution.state import BarrierRecord
@@ -44,13 +46,14 @@ def check_answer(record: BarrierRecord, action: BarrierAction, answer: Any) -> N
     if record.answer_schema is None or (answer is None and record.purpose == "approval"):
         return
     try:
-        jsonschema.validate(answer, dict(record.answer_schema))
+        # An empty registry: a schema may not make the server fetch anything.
+        jsonschema.validate(answer, dict(record.answer_schema), registry=Registry())
     except ValidationError as problem:
         place = "/".join(str(part) for part in problem.absolute_path) or "(the whole answer)"
         message = f"The answer does not fit the barrier's schema at {place}: {problem.message}"
         raise InvalidInput(message, field=("answer",)) from problem
-    except SchemaError as problem:
-        message = f"The barrier's answer schema is itself invalid: {problem.message}"
+    except (SchemaError, Unresolvable) as problem:
+        message = f"The barrier's answer schema is itself invalid: {problem}"
         raise InvalidInput(message, field=("answer",)) from problem
 
 

@@ -43,9 +43,13 @@ def _object(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
-    except ValueError:
+        return json.loads(value, parse_constant=_refused)
+    except (ValueError, RecursionError):
         return {"text": value}
+
+
+def _refused(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _conversation(value: Any) -> Any:

@@ -98,7 +98,11 @@ def build_context(
             root |= _conversation(value, prefix="") | value
     for name, value in named.items():
         root |= _conversation(value, prefix=f"{name}_")
-    root |= named | dict(variables) | dict(local or {})
+    # A variable called `default` or `first` may not hide the input that every node has.
+    seen = {
+        key: value for key, value in variables.items() if key not in _SPREAD or key not in named
+    }
+    root |= named | seen | dict(local or {})
     return root | {"inputs": named, "globals": dict(variables), "local": dict(local or {})}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dipeo_server.domains.execution.documents import DocumentError, parse
 from dipeo_server.domains.execution.expression import evaluate
 from dipeo_server.domains.execution.templates import build_context, render
 from dipeo_server.errors import NodeError, Rejected
@@ -78,9 +79,9 @@ def _json(value: Any, argument: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
-    except ValueError as error:
-        raise TransformError(f"json: the text is not JSON ({error}).") from error
+        return parse(value, "json", name="the text")
+    except DocumentError as error:
+        raise TransformError(f"json: {error.message}") from error
 
 
 def _expression(value: Any, argument: Any) -> Any:
@@ -143,8 +144,10 @@ def rules_of(transform: Mapping[str, Any] | Sequence[Any] | None) -> tuple[Trans
         return ()
     if isinstance(transform, Mapping):
         return TRANSFORMATIONS.in_order(transform)
-    return tuple(
-        TransformRule(str(name), argument)
-        for step in transform
-        for name, argument in (step.items() if isinstance(step, Mapping) else ())
-    )
+    found: list[TransformRule] = []
+    for number, step in enumerate(transform, start=1):
+        if not isinstance(step, Mapping):
+            message = f"Rule {number} is {step!r}, not a map of one name to its argument."
+            raise TransformError(message, hint="Write rules as `- extract: a.b`.")
+        found.extend(TransformRule(str(name), argument) for name, argument in step.items())
+    return tuple(found)

@@ -192,7 +192,7 @@ def envelope_of(
     several does not. A map without any port name is the body of the default port.
     """
     value = dict(output.value)
-    named = [name for name in value if name in node.ports]
+    named = [name for name in value if name in (node.ports or (DEFAULT_PORT,))]
     meta = dict(output.metadata)
     body: Any
     ports: tuple[str, ...]
