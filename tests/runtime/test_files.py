@@ -1,9 +1,8 @@
 """Files below the base directory are read, written and found; nothing outside of it is."""
 
 import asyncio
-import contextlib
+import ctypes
 import os
-import shutil
 import socket
 import stat
 import threading
@@ -107,36 +106,40 @@ async def test_patterns_follow_no_links(files: Files) -> None:
     assert await files.glob("*/a.txt") == ["inside/a.txt"]
 
 
+def exchange(one: Path, other: Path) -> bool:
+    """Swap two names in one step."""
+    here, exchanged = -100, 2
+    names = os.fsencode(one), os.fsencode(other)
+    code: int = ctypes.CDLL(None).renameat2(here, names[0], here, names[1], exchanged)
+    return code == 0
+
+
 async def test_a_folder_swapped_for_a_link_gives_nothing_away(base: Path, files: Files) -> None:
+    if not exchange(base / "inside", base / "linked"):
+        pytest.skip("this file system cannot swap two names in one step")
     stop = threading.Event()
 
     def swap() -> None:
         while not stop.is_set():
-            with contextlib.suppress(OSError):
-                (base / "inside").rename(base / "aside")
-                (base / "inside").symlink_to(base.parent / "outside")
-                (base / "inside").unlink()
-            # A writer may have made the folder anew meanwhile.
-            shutil.rmtree(base / "inside", ignore_errors=True)
-            with contextlib.suppress(OSError):
-                (base / "aside").rename(base / "inside")
+            exchange(base / "inside", base / "linked")
 
     thread = threading.Thread(target=swap)
     thread.start()
     seen = set()
     try:
-        for _ in range(400):
+        for _ in range(300):
             try:
                 seen.add(await files.read_text("inside/a.txt"))
                 await files.write_text("inside/b.txt", "written")
+                await files.write_text("inside/deep/c.txt", "appended", append=True)
             except NodeError as refusal:
                 seen.add(refusal.code)
     finally:
         stop.set()
         thread.join()
-    # INTERNAL: the folder vanished while a file was being written in it.
-    assert seen <= {"inside", "PATH_DENIED", "FILE_NOT_FOUND", "INTERNAL"}
-    assert "inside" in seen
+    assert seen >= {"inside", "PATH_DENIED"}
+    # The walk may call missing what was a link a moment ago and is a folder again.
+    assert seen <= {"inside", "PATH_DENIED", "FILE_NOT_FOUND"}
     assert [entry.name for entry in (base.parent / "outside").iterdir()] == ["a.txt"]
 
 
