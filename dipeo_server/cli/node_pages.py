@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from dipeo_server.domains.diagram.spec import NodeSettings, NodeSpec
+from dipeo_server.domains.diagram.spec import NodeSpec
 
 _INTRODUCTION: Final = """\
 # Node types
@@ -23,7 +23,24 @@ server died: `rerun` runs it again, `ask` asks a person first, `fail` fails it.
 _SETTINGS: Final = """\
 ## Settings of every node
 
-Any node may have these besides its own props.
+Any node may have these besides its own props; times are in seconds.
+
+| setting | type | default | meaning |
+|---|---|---|---|
+| `join` | `all` `any` `first` `k_of_n` | `all` | How many incoming edges must have brought \
+something: all, the first with whatever else is there, only the first, or `k`. |
+| `k` | whole number | `1` | For `join: k_of_n`. |
+| `fan_out` | `all` `first` | `all` | Every outgoing edge that holds, or only the first one. |
+| `retry` | map | one attempt | `attempts`, `backoff` (`constant`, `exponential`), \
+`initial_seconds`, `max_seconds`, `jitter` (0 to 1), `retry_on` (error codes). |
+| `timeout` | number | none | Of one attempt; then the node fails with TIMEOUT. |
+| `on_error` | map | `policy: fail` | `policy` is `fail`, `fallback`, `error_port`, \
+`default_output` (with `output`) or `continue`; `match` lists the error codes it is for. |
+| `after_crash` | `rerun` `ask` `fail` | of its type | See the top of this page. |
+| `max_iteration` | whole number | `100` | How often it runs in all; reached again, it gives its \
+last output once more without running. |
+| `loop_header` | true or false | `false` | The turns of its loop begin here. |
+| `skippable` | true or false | `false` | Kept from older files; without effect. |
 """
 
 
@@ -34,7 +51,7 @@ def pages(specs: Iterable[NodeSpec]) -> str:
         _INTRODUCTION,
         "\n".join(_contents(ordered)),
         *("\n".join(_page(spec)) for spec in ordered),
-        "\n".join([_SETTINGS, *_table(NodeSettings.model_json_schema())]),
+        _SETTINGS,
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
@@ -49,11 +66,19 @@ def _contents(specs: list[NodeSpec]) -> Iterator[str]:
 
 def _page(spec: NodeSpec) -> Iterator[str]:
     yield f"## {spec.type}\n"
-    yield f"{inspect.cleandoc(spec.description)}\n"
+    yield f"{_prose(inspect.cleandoc(spec.description))}\n"
     yield f"- inputs: {_names(spec.ports.inputs)}"
     yield f"- outputs: {_names(spec.ports.outputs)}"
     yield f"- after a crash: {spec.after_crash.value}\n"
     yield from _table(spec.props.model_json_schema())
+
+
+def _prose(text: str) -> str:
+    """Markdown would take `<name>` for a tag, but for between backticks."""
+    parts = text.split("`")
+    return "`".join(
+        part if index % 2 else part.replace("<", "\\<") for index, part in enumerate(parts)
+    )
 
 
 def _names(names: tuple[str, ...]) -> str:
@@ -70,7 +95,7 @@ def _table(schema: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for name, field in properties.items():
         default = "required" if name in required else _default(field)
-        meaning = field.get("description", "")
+        meaning = _prose(field.get("description", ""))
         cells = [f"`{name}`", _type(field, schema), default, meaning]
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 

@@ -227,7 +227,8 @@ def test_an_answer_for_an_unknown_node_is_noticed(server: str, base_dir: Path) -
 def test_barriers_of_sub_diagrams_are_found(base_dir: Path) -> None:
     written(base_dir, APPROVAL, "child.light.yaml")
     file = written(base_dir, PARENT)
-    done = dipeo("run", file, "--json", "--base-dir", base_dir)
+    store: list[str | Path] = ["--store", base_dir / "runs.db"]
+    done = dipeo("run", file, "--json", "--base-dir", base_dir, *store)
     assert done.code == 4
     assert done.document["status"] == "RUNNING"
     assert "Waiting for an approval at 'gate'" in done.err
@@ -255,7 +256,8 @@ def test_an_interrupt_aborts_the_run_and_is_exit_code_3(
 
 def test_a_second_interrupt_leaves_at_once(base_dir: Path) -> None:
     file = written(base_dir, STUBBORN)
-    with started("run", file, "--base-dir", base_dir, "--json") as running:
+    store: list[str | Path] = ["--store", base_dir / "runs.db"]
+    with started("run", file, "--base-dir", base_dir, "--json", *store) as running:
         running.until("started      slow")
         running.interrupt()
         running.until("again leaves at once")
