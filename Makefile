@@ -10,7 +10,7 @@ STAMP := .venv/.installed
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --extra sandbox --extra testing --group dev
 
-.PHONY: help install run serve test check fmt lock schema bench sim prove clean
+.PHONY: help install run serve test check fmt lock docs schema bench sim prove clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -43,6 +43,9 @@ lock: | $(BIN)/uv ## Pin every dependency anew in .ci/requirements.txt [UPGRADE=
 
 $(BIN)/uv:
 	$(MAKE) install
+
+docs: $(STAMP) ## Write docs/nodes.md from the registered node types
+	$(BIN)/dipeo-server export-nodes --output docs/nodes.md
 
 schema: $(STAMP) ## Print the GraphQL schema into schema.graphql
 	$(BIN)/dipeo-server export-schema > .venv/schema.graphql
