@@ -22,6 +22,11 @@ class Place:
     store: str | None
     base_dir: str
 
+    @property
+    def is_kept(self) -> bool:
+        """Is the run still there when this command has ended?"""
+        return self.store not in {"memory:", "memory"}
+
 
 def directions(standing: Standing, place: Place) -> Iterator[str]:
     """Lines that name every barrier and pause, and the commands that let the run go on."""
@@ -32,14 +37,18 @@ def directions(standing: Standing, place: Place) -> Iterator[str]:
         yield f"  in a new run:  {_in_a_new_run(barrier, place)}"
     for execution_id in standing.paused:
         yield f"{execution_id} is paused."
-    serving = _serving(place)
-    if serving is not None:
-        yield f"  serve its store to let this run go on:  {serving}"
+    if place.is_kept:
+        yield from _in_this_run(standing, place)
+
+
+def _in_this_run(standing: Standing, place: Place) -> Iterator[str]:
+    if place.store is not None:
+        command = ["dipeo-server", "serve", "--store", place.store, "--base-dir", place.base_dir]
+        yield f"  to let this run go on, serve its store:  {shlex.join(command)}"
     for barrier in standing.barriers:
         yield f"  in this run:  {_post(_approving(barrier), place)}"
     for execution_id in standing.paused:
-        mutation = f"mutation {{ resumeExecution(id: {json.dumps(execution_id)})"
-        yield f"  in this run:  {_post(f'{mutation} {_ERRORS} }}', place)}"
+        yield f"  in this run:  {_post(_resuming(execution_id), place)}"
 
 
 _ERRORS = "{ errors { message } }"
@@ -52,11 +61,10 @@ def _in_a_new_run(barrier: WaitingBarrier, place: Place) -> str:
     return shlex.join(["dipeo-server", "run", place.file, "--answer", value])
 
 
-def _serving(place: Place) -> str | None:
-    if place.store is None:
-        return None
-    command = ["dipeo-server", "serve", "--store", place.store, "--base-dir", place.base_dir]
-    return shlex.join(command)
+def _resuming(execution_id: str) -> str:
+    return (
+        f"mutation {{ resumeExecution(id: {json.dumps(execution_id)}, maxSteps: 10000) {_ERRORS} }}"
+    )
 
 
 def _approving(barrier: WaitingBarrier) -> str:

@@ -3,6 +3,7 @@
 In a `console` block every line after `$ ` is a command for bash, run from the top folder; the lines
 below it are its output, where `...` stands for anything; none means that any output will do. A
 `python` block is a program. `<!-- run exit=2 -->` tells the exit code that the last command has.
+`<!-- run at server -->` runs it while a server serves what the block calls http://127.0.0.1:8000.
 """
 
 import doctest
@@ -10,15 +11,20 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from tests.cli.processes import served
+
 ROOT = Path(__file__).parents[2]
 SECONDS_MAX = 50
+SHOWN_SERVER = "http://127.0.0.1:8000"
 BLOCK = re.compile(
-    r"^<!-- run(?: exit=(?P<code>\d+))? -->\n+```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    r"^<!-- run(?: exit=(?P<code>\d+))?(?P<server> at server)? -->\n+"
+    r"```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -31,6 +37,7 @@ class Block:
     language: str
     text: str
     code: int = 0
+    needs_server: bool = False
 
 
 def blocks(place: str, document: str) -> list[Block]:
@@ -41,6 +48,7 @@ def blocks(place: str, document: str) -> list[Block]:
             language=match["language"],
             text=match["text"],
             code=int(match["code"] or 0),
+            needs_server=bool(match["server"]),
         )
         for match in BLOCK.finditer(document)
     ]
@@ -60,6 +68,16 @@ def documented() -> list[Block]:
 
 def run(block: Block) -> None:
     """Do what the block says; an AssertionError tells what came out otherwise."""
+    if not block.needs_server:
+        perform(block)
+        return
+    with tempfile.TemporaryDirectory() as folder, served("--base-dir", folder) as endpoint:
+        text = block.text.replace(SHOWN_SERVER, endpoint.removesuffix("/graphql"))
+        perform(replace(block, text=text))
+
+
+def perform(block: Block) -> None:
+    """Run the commands or the program of a block."""
     match block.language:
         case "python":
             finish(block, [sys.executable, "-c", block.text], expected="", code=block.code)
@@ -121,6 +139,7 @@ def test_the_readme_shows_something_that_is_run() -> None:
         "<!-- run -->\n```console\necho without a prompt\n```\n",
         "<!-- run -->\nno block at all\n",
         "<!-- run -->\n```yaml\na: b\n```\n",
+        "<!-- run at server -->\n```console\n$ curl -sf http://127.0.0.1:8000/none\n```\n",
     ],
 )
 def test_a_wrong_document_is_noticed(document: str) -> None:
