@@ -34,6 +34,17 @@ NODES_GROUP = "dipeo_server.nodes"
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 
 
+def built_in_node_types() -> HandlerRegistry:
+    """The node types of this package alone, whatever else the process has declared."""
+    found = HandlerRegistry.discover([handlers])
+    own = (found.get(type_) for type_ in found.specs)
+    return HandlerRegistry(
+        entry
+        for entry in own
+        if entry is not None and entry.handler.__module__.startswith(handlers.__name__)
+    ).freeze()
+
+
 def node_types() -> HandlerRegistry:
     """Every node type: the built-in ones and those of installed packages."""
     packages = [handlers]
