@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dipeo_server import __version__
+from dipeo_server.cli import options
 from dipeo_server.cli.outcome import told_errors
-from dipeo_server.cli.policy import ApprovePolicy
 
 app = typer.Typer(
     name="dipeo-server",
@@ -21,20 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-
-class Strategy(StrEnum):
-    """What an unhandled failure does to the rest of the run."""
-
-    FAIL_FAST = "FAIL_FAST"
-    COLLECT = "COLLECT"
-    COLLECT_PARTIAL = "COLLECT_PARTIAL"
-
-
-class Auth(StrEnum):
-    """Who may do what."""
-
-    NONE = "none"
 
 
 def main() -> None:
@@ -70,45 +55,14 @@ def top(
     """Run diagrams durably, and let any GraphQL client watch and steer every run."""
 
 
-BaseDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--base-dir",
-        metavar="DIR",
-        help="Diagrams read and write files below this folder only.  [default: the current folder]",
-    ),
-]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object; everything else goes to stderr.")
-]
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write to a file, not to stdout."),
-]
-
-
 @app.command()
 def serve(
     *,
-    host: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Loopback addresses only.  [default: 127.0.0.1]"),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(metavar="PORT", min=0, max=65_535, help="0 = a free one.  [default: 8000]"),
-    ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            metavar="STORE",
-            help="sqlite:PATH, a path, or memory:  [default: .dipeo/dipeo.db below --base-dir]",
-        ),
-    ] = None,
-    base_dir: BaseDir = None,
-    auth: Annotated[
-        Auth, typer.Option(help="Who may do what: anybody on this machine.")
-    ] = Auth.NONE,
+    host: options.Host = None,
+    port: options.Port = None,
+    store: options.ServedStore = None,
+    base_dir: options.BaseDir = None,
+    auth: options.AuthOption = options.Auth.NONE,
 ) -> None:
     """Serve GraphQL over HTTP and WebSocket.
 
@@ -131,65 +85,24 @@ def serve(
     """
     from dipeo_server.cli.serving import run_server
 
-    assert auth is Auth.NONE
+    assert auth is options.Auth.NONE
     raise typer.Exit(run_server(host=host, port=port, store=store, base_dir=base_dir))
 
 
 @app.command()
 def run(  # noqa: PLR0913 - one parameter for each option of the command
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The diagram.")],
+    file: options.File,
     *,
-    var: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--var",
-            metavar="NAME=VALUE",
-            help="Set an execution variable. VALUE is JSON if it parses, else text. Repeatable.",
-        ),
-    ] = None,
-    answer: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--answer",
-            metavar="NODE=VALUE",
-            help="Answer a user_response node, or decide a barrier (approve, reject). Repeatable: "
-            "several for one node answer its visits in order, the last one repeats.",
-        ),
-    ] = None,
-    approve: Annotated[
-        ApprovePolicy | None,
-        typer.Option(
-            help="At a barrier: ask you, approve it, or leave it waiting. auto never answers a "
-            "user_response.  [default: ask on a terminal, else leave]"
-        ),
-    ] = None,
-    max_steps: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Pause after so many node runs."),
-    ] = None,
-    error_strategy: Annotated[
-        Strategy | None,
-        typer.Option(
-            case_sensitive=False,
-            help="What a failure that nothing handles does to the rest.  [default: FAIL_FAST]",
-        ),
-    ] = None,
-    server: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Use a running server instead of one for this run."),
-    ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            metavar="STORE",
-            help="Where the run is kept.  [default: a temporary file, deleted when the run ends]",
-        ),
-    ] = None,
-    base_dir: BaseDir = None,
-    as_json: Json = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors only.")
-    ] = False,
+    var: options.Variables = None,
+    answer: options.AnswersOption = None,
+    approve: options.Approve = None,
+    max_steps: options.MaxSteps = None,
+    error_strategy: options.ErrorStrategy = None,
+    server: options.Server = None,
+    store: options.RunStore = None,
+    base_dir: options.BaseDir = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run a diagram and follow it to its end.
 
@@ -210,7 +123,7 @@ def run(  # noqa: PLR0913 - one parameter for each option of the command
     from dipeo_server.cli.running import run as run_diagram
     from dipeo_server.cli.wishes import RunOptions
 
-    options = RunOptions(
+    wanted = RunOptions(
         file=file,
         server=server,
         variables=var or (),
@@ -223,15 +136,15 @@ def run(  # noqa: PLR0913 - one parameter for each option of the command
         as_json=as_json,
         is_quiet=quiet,
     )
-    raise typer.Exit(run_diagram(options))
+    raise typer.Exit(run_diagram(wanted))
 
 
 @app.command()
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="The diagrams.")],
+    files: options.Files,
     *,
-    base_dir: BaseDir = None,
-    as_json: Json = False,
+    base_dir: options.BaseDir = None,
+    as_json: options.Json = False,
 ) -> None:
     """Say what is wrong with diagrams, without running them.
 
@@ -251,7 +164,7 @@ def validate(
 
 
 @app.command("export-schema")
-def export_schema(*, output: Output = None) -> None:
+def export_schema(*, output: options.Output = None) -> None:
     """Print the GraphQL schema (SDL), with the node types that are installed.
 
     \b
@@ -265,7 +178,7 @@ def export_schema(*, output: Output = None) -> None:
 
 
 @app.command("export-nodes")
-def export_nodes(*, output: Output = None) -> None:
+def export_nodes(*, output: options.Output = None) -> None:
     """Print the reference of all installed node types (Markdown).
 
     \b

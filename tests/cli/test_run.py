@@ -216,6 +216,16 @@ def test_the_last_answer_repeats(server: str, base_dir: Path) -> None:
     assert done.state("ask")["runs"] == 3
 
 
+def test_an_answer_that_does_not_fit_leaves_the_question_open(server: str, base_dir: Path) -> None:
+    schema = "timeout: 3600, answer_schema: {type: integer}"
+    file = written(base_dir, QUESTIONS.replace("timeout: 3600", schema))
+    done = dipeo("run", file, "--json", "--server", server, "--answer", "ask=soon")
+    assert done.code == 4
+    assert done.err.startswith("run ")
+    assert "\nask: " in done.err
+    assert "Waiting for an answer at 'ask'" in done.err
+
+
 def test_an_answer_for_an_unknown_node_is_noticed(server: str, base_dir: Path) -> None:
     file = written(base_dir, HELLO)
     done = dipeo("run", file, "--server", server, "--answer", "gret=yes")

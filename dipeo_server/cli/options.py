@@ -1,0 +1,121 @@
+"""Every option of the command line, with its help."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from dipeo_server.cli.policy import ApprovePolicy
+
+
+class Strategy(StrEnum):
+    """What an unhandled failure does to the rest of the run."""
+
+    FAIL_FAST = "FAIL_FAST"
+    COLLECT = "COLLECT"
+    COLLECT_PARTIAL = "COLLECT_PARTIAL"
+
+
+class Auth(StrEnum):
+    """Who may do what."""
+
+    NONE = "none"
+
+
+File: TypeAlias = Annotated[Path, typer.Argument(metavar="FILE", help="The diagram.")]
+Files: TypeAlias = Annotated[list[Path], typer.Argument(metavar="FILE", help="The diagrams.")]
+
+# --- of several commands ------------------------------------------------------------------------
+
+BaseDir: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--base-dir",
+        metavar="DIR",
+        help="Diagrams read and write files below this folder only.  [default: the current folder]",
+    ),
+]
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object; everything else goes to stderr.")
+]
+Output: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write to a file, not to stdout."),
+]
+
+# --- serve --------------------------------------------------------------------------------------
+
+Host: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Loopback addresses only.  [default: 127.0.0.1]"),
+]
+Port: TypeAlias = Annotated[
+    int | None,
+    typer.Option(metavar="PORT", min=0, max=65_535, help="0 = a free one.  [default: 8000]"),
+]
+ServedStore: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="STORE",
+        help="sqlite:PATH, a path, or memory:  [default: .dipeo/dipeo.db below --base-dir]",
+    ),
+]
+AuthOption: TypeAlias = Annotated[
+    Auth, typer.Option("--auth", help="Who may do what: anybody on this machine.")
+]
+
+# --- run ----------------------------------------------------------------------------------------
+
+Variables: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--var",
+        metavar="NAME=VALUE",
+        help="Set an execution variable. VALUE is JSON if it parses, else text. Repeatable.",
+    ),
+]
+AnswersOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--answer",
+        metavar="NODE=VALUE",
+        help="Answer a user_response node, or decide a barrier (approve, reject). Repeatable: "
+        "several for one node answer its visits in order, the last one repeats.",
+    ),
+]
+Approve: TypeAlias = Annotated[
+    ApprovePolicy | None,
+    typer.Option(
+        help="At a barrier: ask you, approve it, or leave it waiting. auto never answers a "
+        "user_response.  [default: ask on a terminal, else leave]"
+    ),
+]
+MaxSteps: TypeAlias = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Pause after so many node runs.")
+]
+ErrorStrategy: TypeAlias = Annotated[
+    Strategy | None,
+    typer.Option(
+        case_sensitive=False,
+        help="What a failure that nothing handles does to the rest.  [default: FAIL_FAST]",
+    ),
+]
+Server: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Use a running server instead of one for this run."),
+]
+RunStore: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="STORE",
+        help="Where the run is kept.  [default: a temporary file, deleted when the run ends]",
+    ),
+]
+Quiet: TypeAlias = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors only.")
+]
