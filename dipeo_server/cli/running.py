@@ -18,7 +18,7 @@ from dipeo_server.cli.interrupts import Interrupts
 from dipeo_server.cli.operations import PROBLEMS, RESULT, RUN
 from dipeo_server.cli.outcome import ExitCode, Unusable, exit_code_of, tell, tell_error
 from dipeo_server.cli.policy import ApprovePolicy
-from dipeo_server.cli.problems import is_error, line_of
+from dipeo_server.cli.problems import line_of
 from dipeo_server.cli.progress import LineProgress, NoProgress, Progress
 from dipeo_server.cli.standing import Standing
 from dipeo_server.cli.terminal import Asker, somebody_is_there
@@ -183,7 +183,7 @@ def progress_for(options: RunOptions) -> Progress:
 def _refusal(error: Mapping[str, Any]) -> DipeoError:
     message, hint = error["message"], error["hint"]
     if error["__typename"] == "DiagramInvalid":
-        return DiagramRefused(message, [each for each in error["problems"] if is_error(each)])
+        return DiagramRefused(message, error["problems"])
     if error["code"] in {"UNAVAILABLE", "STORAGE_FULL"}:
         return ServerBusy(message, hint=hint)
     return RunRefused(message, error["code"], hint)
