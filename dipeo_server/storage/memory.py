@@ -13,12 +13,17 @@ from dipeo_server.domains.execution.ports import (
     ExecutionPage,
     ExecutionQuery,
     ExecutionSummary,
-    Idempotency,
     IdempotentAnswer,
     KeyedAnswer,
     LogRecord,
 )
-from dipeo_server.errors import ConcurrentAppend, IdempotencyMismatch
+from dipeo_server.storage.refusals import (
+    check_append,
+    closed,
+    in_use,
+    not_in_the_list,
+    not_the_tail,
+)
 
 
 class MemoryStore:
@@ -27,9 +32,10 @@ class MemoryStore:
     def __init__(self) -> None:
         self._events: dict[ExecutionID, list[Recorded]] = {}
         self._summaries: dict[ExecutionID, ExecutionSummary] = {}
-        self._answers: dict[tuple[str, str], tuple[Idempotency, IdempotentAnswer]] = {}
+        self._answers: dict[tuple[str, str], tuple[datetime, IdempotentAnswer]] = {}
         self._logs: dict[ExecutionID, list[LogRecord]] = {}
         self._lines = 0
+        self._is_closed = False
         self.commits = 0
 
     async def append(
@@ -42,62 +48,75 @@ class MemoryStore:
         answers: Sequence[KeyedAnswer] = (),
     ) -> None:
         """Keep events, summary and idempotency records together."""
+        self._check_open()
+        check_append(execution_id, events, after, summary)
         await asyncio.sleep(0)
         log = self._events.get(execution_id, [])
         if len(log) != after:
-            message = f"The log of {execution_id} ends at {len(log)}, not at {after}."
-            raise ConcurrentAppend(message)
-        now = events[-1].at if events else None
-        keys = [(each.idempotency.principal, each.idempotency.key) for each in answers]
-        if len(set(keys)) < len(keys) or any(self._is_used(key, now) for key in keys):
-            raise IdempotencyMismatch("The idempotency key is in use already.")
+            raise not_the_tail(execution_id, len(log), after)
+        self._check_unused(answers, events[-1].at if events else None)
         self._events.setdefault(execution_id, []).extend(events)
         self._summaries[execution_id] = summary
         for keyed in answers:
             used = keyed.idempotency
-            self._answers[used.principal, used.key] = (
-                used,
-                IdempotentAnswer(used.request_hash, used.mutation, execution_id, keyed.answer),
-            )
+            answer = IdempotentAnswer(used.request_hash, used.mutation, execution_id, keyed.answer)
+            self._answers[used.principal, used.key] = (used.expires_at, answer)
         self.commits += 1
 
     async def read(
         self, execution_id: ExecutionID, *, after: Seq = Seq(0), limit: int = 256
     ) -> Sequence[Recorded]:
         """At most `limit` events behind `after`."""
+        self._check_open()
         await asyncio.sleep(0)
         return self._events.get(execution_id, [])[after : after + limit]
 
     async def summary(self, execution_id: ExecutionID) -> ExecutionSummary | None:
         """The execution's row, or None."""
+        self._check_open()
         return self._summaries.get(execution_id)
 
     async def list_executions(self, query: ExecutionQuery) -> ExecutionPage:
         """A page of the list, newest first."""
+        self._check_open()
+        age = {each: -place for place, each in enumerate(self._summaries)}
+        for cursor, field in ((query.after, "after"), (query.before, "before")):
+            if cursor is not None and cursor not in age:
+                raise not_in_the_list(cursor, field)
         found = [row for row in reversed(self._summaries.values()) if _matches(row, query)]
-        ids = [row.id for row in found]
-        start = ids.index(query.after) + 1 if query.after in ids else 0
-        end = ids.index(query.before) if query.before in ids else len(found)
-        page = found[start:end]
-        if query.last is not None:
-            cut = max(0, len(page) - query.last)
-            return ExecutionPage(tuple(page[cut:]), end < len(found), start + cut > 0, len(found))
-        items = tuple(page[: query.first])
-        return ExecutionPage(items, start + len(items) < len(found), start > 0, len(found))
+        start, end = 0, len(found)
+        if query.after is not None:
+            start = sum(age[row.id] <= age[query.after] for row in found)
+        if query.before is not None:
+            end = sum(age[row.id] < age[query.before] for row in found)
+        if query.last is None:
+            end = max(start, min(end, start + query.first))
+        else:
+            start = max(start, end - query.last)
+            end = max(start, end)
+        return ExecutionPage(
+            tuple(found[start:end]),
+            has_next=end < len(found),
+            has_previous=start > 0,
+            total=len(found),
+        )
 
     async def active(self) -> Sequence[ExecutionID]:
         """Ids of all executions that have not ended, oldest first."""
+        self._check_open()
         return [row.id for row in self._summaries.values() if row.status.is_active]
 
     async def find_answer(
         self, principal: str, key: str, *, now: datetime
     ) -> IdempotentAnswer | None:
         """The stored answer of that key, unless it has expired."""
-        known = self._answers.get((principal, key))
-        return known[1] if known is not None and known[0].expires_at > now else None
+        self._check_open()
+        expires_at, answer = self._answers.get((principal, key), (now, None))
+        return answer if expires_at > now else None
 
     async def append_logs(self, execution_id: ExecutionID, lines: Sequence[LogRecord]) -> None:
         """Keep log lines."""
+        self._check_open()
         kept = self._logs.setdefault(execution_id, [])
         for line in lines:
             self._lines += 1
@@ -112,15 +131,27 @@ class MemoryStore:
         node: str | None = None,
     ) -> Sequence[LogRecord]:
         """Log lines behind the cursor."""
+        self._check_open()
         lines = (line for line in self._logs.get(execution_id, ()) if line.cursor > after)
         return [line for line in lines if node is None or line.node_run.node == node][:limit]
 
     async def close(self) -> None:
-        """There is nothing to release."""
+        """Refuse everything from now on; there is nothing to release."""
+        self._is_closed = True
 
-    def _is_used(self, key: tuple[str, str], now: datetime | None) -> bool:
-        known = self._answers.get(key)
-        return known is not None and (now is None or known[0].expires_at > now)
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise closed()
+
+    def _check_unused(self, answers: Sequence[KeyedAnswer], now: datetime | None) -> None:
+        seen: set[tuple[str, str]] = set()
+        for keyed in answers:
+            used = keyed.idempotency
+            name = (used.principal, used.key)
+            known = self._answers.get(name)
+            if name in seen or (known is not None and (now is None or known[0] > now)):
+                raise in_use(used.key)
+            seen.add(name)
 
 
 def _matches(row: ExecutionSummary, query: ExecutionQuery) -> bool:
@@ -130,10 +161,7 @@ def _matches(row: ExecutionSummary, query: ExecutionQuery) -> bool:
         and (query.diagram_id is None or row.diagram_id == query.diagram_id)
         and (query.parent_id is None or row.parent_id == query.parent_id)
         and (query.is_active is None or row.status.is_active == query.is_active)
-        and (
-            query.has_waiting_barriers is None
-            or (row.waiting_barriers > 0) == query.has_waiting_barriers
-        )
+        and query.has_waiting_barriers in (None, row.waiting_barriers > 0)
         and (query.started_after is None or (started is not None and started > query.started_after))
         and (
             query.started_before is None or (started is not None and started < query.started_before)

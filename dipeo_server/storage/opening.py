@@ -9,21 +9,33 @@ from dipeo_server.errors import InvalidInput
 from dipeo_server.storage.memory import MemoryStore
 from dipeo_server.storage.sqlite import SQLiteStore
 
+_HINT = "Use sqlite:PATH, a bare path (which means the same), or memory:."
+
 
 async def open_store(url: str) -> StateStore:
-    """`sqlite:PATH`, a bare path (= sqlite) or `memory:`. Raises InvalidInput, StoreLocked."""
+    """`sqlite:PATH`, a bare path (= sqlite) or `memory:`; made where there is none yet.
+
+    Raises InvalidInput for any other URL, StoreLocked if another process has it open, StorageError.
+    """
     scheme, colon, rest = url.partition(":")
-    if url in {"memory:", "memory"}:
-        return MemoryStore()
-    if scheme == "sqlite" and colon:
-        return await SQLiteStore.open(_path(rest, url))
-    if colon and "/" not in scheme and len(scheme) > 1:
-        message = f"There is no kind of store {scheme!r} (in {url!r})."
-        raise InvalidInput(message, hint="Use sqlite:PATH, a bare path, or memory:.")
-    return await SQLiteStore.open(_path(url, url))
+    if not colon or "/" in scheme:
+        scheme, rest = "sqlite", url  # A bare path; a colon behind a slash is part of a name.
+    match scheme:
+        case "memory":
+            if rest:
+                message = f"memory: keeps no file, so {rest!r} in {url!r} means nothing."
+                raise InvalidInput(message, hint=_HINT)
+            return MemoryStore()
+        case "sqlite":
+            return await SQLiteStore.open(_path(rest, url))
+        case _:
+            message = f"There is no kind of store {scheme!r} (in {url!r})."
+            raise InvalidInput(message, hint=_HINT)
 
 
 def _path(text: str, url: str) -> Path:
     if not text:
-        raise InvalidInput(f"{url!r} names no file.", hint="Write sqlite:PATH.")
+        raise InvalidInput(f"{url!r} names no file.", hint=_HINT)
+    if text == ":memory:":
+        raise InvalidInput(f"{url!r} names no file.", hint="Write memory: alone.")
     return Path(text)

@@ -1,35 +1,45 @@
--- name: tail
--- Where an execution's log ends; no row = it has not begun.
-SELECT position, last_seq FROM executions WHERE id = ?
+-- name: extend_execution
+-- Only where the log ends at that sequence; nothing comes back otherwise.
+UPDATE executions SET
+    status = ?, diagram_id = ?, parent_id = ?, waiting_barriers = ?, last_seq = ?, name = ?,
+    content_hash = ?, created_at = ?, started_at = ?, ended_at = ?, tokens_input = ?,
+    tokens_output = ?, tokens_cached = ?, error = ?
+WHERE id = ? AND last_seq = ?
+RETURNING position
 
 -- name: insert_execution
+-- Nothing comes back if there is such an execution already.
 INSERT INTO executions (
-    id, status, last_seq, name, diagram_id, content_hash, parent_id, created_at, started_at,
-    ended_at, tokens_input, tokens_output, tokens_cached, error, waiting_barriers
-) VALUES (
-    :id, :status, :last_seq, :name, :diagram_id, :content_hash, :parent_id, :created_at,
-    :started_at, :ended_at, :tokens_input, :tokens_output, :tokens_cached, :error,
-    :waiting_barriers
-)
+    status, diagram_id, parent_id, waiting_barriers, last_seq, name, content_hash, created_at,
+    started_at, ended_at, tokens_input, tokens_output, tokens_cached, error, id
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO NOTHING
+RETURNING position
 
--- name: update_execution
-UPDATE executions SET
-    status = :status, last_seq = :last_seq, started_at = :started_at, ended_at = :ended_at,
-    tokens_input = :tokens_input, tokens_output = :tokens_output, tokens_cached = :tokens_cached,
-    error = :error, waiting_barriers = :waiting_barriers
-WHERE position = :position
+-- name: tail
+-- Where an execution's log ends; no row = it has not begun.
+SELECT last_seq FROM executions WHERE id = ?
 
 -- name: insert_event
 INSERT INTO events (execution, seq, at, kind, version, payload) VALUES (?, ?, ?, ?, ?, ?)
 
--- name: drop_expired_keys
--- A key may be used again once its answer has expired.
-DELETE FROM idempotency WHERE expires_at <= ?
-
 -- name: insert_key
+-- A key may be used again once its answer has expired; nothing comes back before that.
 INSERT INTO idempotency (
     principal, key, mutation, request_hash, execution_id, answer, expires_at
 ) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (principal, key) DO UPDATE SET
+    mutation = excluded.mutation, request_hash = excluded.request_hash,
+    execution_id = excluded.execution_id, answer = excluded.answer,
+    expires_at = excluded.expires_at
+WHERE idempotency.expires_at <= ?
+RETURNING key
+
+-- name: sweep_keys
+-- Bounded, so that no commit has to wait for a day's worth of keys.
+DELETE FROM idempotency WHERE (principal, key) IN (
+    SELECT principal, key FROM idempotency WHERE expires_at <= ? ORDER BY expires_at LIMIT 1000
+)
 
 -- name: insert_log_line
 INSERT INTO log_lines (execution_id, node, occurrence, attempt, stream, level, text, at)
@@ -45,7 +55,7 @@ SELECT * FROM executions WHERE id = ?
 
 -- name: active
 SELECT id FROM executions
-WHERE status NOT IN ('COMPLETED', 'FAILED', 'ABORTED') ORDER BY position
+WHERE status IN ('PENDING', 'STARTED', 'RUNNING', 'PAUSED', 'WAITING') ORDER BY position
 
 -- name: find_key
 SELECT mutation, request_hash, execution_id, answer FROM idempotency
@@ -58,3 +68,9 @@ WHERE execution_id = ? AND cursor > ? ORDER BY cursor LIMIT ?
 -- name: read_node_logs
 SELECT cursor, node, occurrence, attempt, stream, level, text, at FROM log_lines
 WHERE execution_id = ? AND cursor > ? AND node = ? ORDER BY cursor LIMIT ?
+
+-- name: position
+SELECT position FROM executions WHERE id = ?
+
+-- name: counts
+SELECT status, executions FROM execution_counts

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import sqlite3
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
 import aiosqlite
-import orjson
 
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
@@ -23,78 +24,62 @@ from dipeo_server.domains.execution.ports import (
     KeyedAnswer,
     LogRecord,
 )
-from dipeo_server.errors import (
-    ConcurrentAppend,
-    IdempotencyMismatch,
-    StorageError,
-)
+from dipeo_server.errors import StorageError
+from dipeo_server.storage.appending import Append
 from dipeo_server.storage.codec import EventCodec, stamp, unstamp
+from dipeo_server.storage.database import make_private, open_for_reading, open_for_writing
+from dipeo_server.storage.line_buffer import LineBuffer
+from dipeo_server.storage.listing import ExecutionList
 from dipeo_server.storage.lock import StoreLock
-from dipeo_server.storage.queries import load_migrations, load_queries
-from dipeo_server.storage.rows import list_filter, log_record, log_row, summary_of, summary_row
-from dipeo_server.storage.writer import Writer, open_connection, storage_error
-
-APPLICATION_ID: Final = 0x44695045
-"""Marks a file as a store of ours ("DiPE")."""
-
-_WRITE_PRAGMAS: Final = (
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA busy_timeout = 5000",
-    "PRAGMA trusted_schema = OFF",
-    "PRAGMA cell_size_check = ON",
-    "PRAGMA journal_size_limit = 67108864",
-    "PRAGMA wal_autocheckpoint = 1000",
-    "PRAGMA temp_store = MEMORY",
+from dipeo_server.storage.queries import load_queries
+from dipeo_server.storage.refusals import check_append, closed
+from dipeo_server.storage.rows import (
+    Row,
+    answer_of,
+    answer_row,
+    log_record,
+    log_row,
+    summary_of,
+    summary_row,
 )
-_READ_PRAGMAS: Final = (
-    "PRAGMA query_only = ON",
-    "PRAGMA busy_timeout = 5000",
-    "PRAGMA trusted_schema = OFF",
-    "PRAGMA temp_store = MEMORY",
-)
+from dipeo_server.storage.writer import Writer, storage_error
+
+KEYED_APPENDS_PER_SWEEP: Final = 256
 
 
 class SQLiteStore:
     """Executions in one SQLite file; one process opens it, one task writes it."""
 
-    def __init__(
-        self,
-        lock: StoreLock,
-        write: aiosqlite.Connection,
-        read: aiosqlite.Connection,
-        writer: Writer,
-    ) -> None:
-        self._lock = lock
-        self._write = write
-        self._read = read
+    def __init__(self, writer: Writer, read: aiosqlite.Connection, opened: AsyncExitStack) -> None:
+        """Use `open`; `opened` releases whatever that opened."""
         self._writer = writer
+        self._read = read
+        self._opened = opened
         self._codec = EventCodec()
         self._sql = load_queries()
+        self._lines = LineBuffer(writer, self._sql["insert_log_line"])
+        self._list = ExecutionList(self._fetch, self._sql)
+        self._keyed_appends = 0
+        self._closing: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, path: Path) -> Self:
         """Open or create the store. Raises StoreLocked, StorageError."""
-        lock = StoreLock(_private_place(path))
-        opened: list[aiosqlite.Connection] = []
+        make_private(path)
+        opened = AsyncExitStack()
         try:
-            write, raw = await open_connection(path)
-            opened.append(write)
-            await _pragmas(write, _WRITE_PRAGMAS)
-            await _migrate(write, path)
-            read = await aiosqlite.connect(path, isolation_level=None)
-            opened.append(read)
-            read.row_factory = sqlite3.Row
-            await _pragmas(read, _READ_PRAGMAS)
+            opened.callback(StoreLock(path).release)
+            write, raw = await open_for_writing(path, opened)
+            read = await open_for_reading(path, opened)
+            opened.push_async_callback(_checkpoint, write)
+            writer = Writer(write, raw)
+            opened.push_async_callback(writer.close)
         except BaseException as error:
-            for connection in opened:
-                await connection.close()
-            lock.release()
+            await opened.aclose()
             if isinstance(error, sqlite3.Error):
                 raise StorageError(f"{path} cannot be opened as a store: {error}.") from error
             raise
-        return cls(lock, write, read, Writer(write, raw))
+        return cls(writer, read, opened)
 
     @property
     def commits(self) -> int:
@@ -102,13 +87,18 @@ class SQLiteStore:
         return self._writer.commits
 
     async def close(self) -> None:
-        """Commit what is queued, then release everything."""
-        await self._writer.close()
-        await self._read.close()
-        with suppress(sqlite3.Error):
-            await self._write.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-        await self._write.close()
-        self._lock.release()
+        """Commit what is queued, then release everything; goes on even if its caller does not."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._release(), name="store close")
+        await asyncio.shield(self._closing)
+
+    async def _release(self) -> None:
+        async with self._opened:
+            await self._lines.flush()
+
+    def _check_open(self) -> None:
+        if self._closing is not None:
+            raise closed()
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -122,75 +112,42 @@ class SQLiteStore:
         answers: Sequence[KeyedAnswer] = (),
     ) -> None:
         """Commit events, summary and idempotency records together."""
-        rows = [self._event_row(recorded) for recorded in events]
-        columns = summary_row(summary)
+        self._check_open()
+        check_append(execution_id, events, after, summary)
+        # Encoded here, not in the writer's thread, which everybody shares: what cannot be encoded
+        # is its caller's matter alone.
+        append = Append(
+            execution_id,
+            after,
+            summary_row(summary),
+            self._event_rows(events),
+            [answer_row(execution_id, keyed) for keyed in answers],
+        )
+        if answers:
+            now = stamp(events[-1].at) if events else ""
+            is_sweeping = self._keyed_appends % KEYED_APPENDS_PER_SWEEP == 0
+            append = replace(append, now=now, is_sweeping=is_sweeping)
+            self._keyed_appends += 1
+        self._lines.ride_along()
+        await self._writer.commit(partial(append.run, self._sql))
 
-        def work(connection: sqlite3.Connection) -> None:
-            position = self._extend(connection, execution_id, after, columns)
-            connection.executemany(self._sql["insert_event"], ((position, *row) for row in rows))
-            if answers:
-                self._keep_answers(connection, execution_id, answers, events)
-
-        await self._writer.commit(work)
-
-    def _event_row(self, recorded: Recorded) -> tuple[int, str, str, int, bytes]:
-        kind = recorded.event.kind
-        payload = self._codec.encode(recorded.event)
-        return (recorded.seq, stamp(recorded.at), kind, self._codec.version_of(kind), payload)
-
-    def _extend(
-        self,
-        connection: sqlite3.Connection,
-        execution_id: ExecutionID,
-        after: Seq,
-        columns: dict[str, Any],
-    ) -> int:
-        """Move the execution's row on; gives its position. Raises ConcurrentAppend."""
-        row = connection.execute(self._sql["tail"], (execution_id,)).fetchone()
-        position, tail = row if row is not None else (None, 0)
-        if tail != after:
-            message = f"The log of {execution_id} ends at {tail}, not at {after}."
-            raise ConcurrentAppend(message)
-        if position is None:
-            cursor = connection.execute(self._sql["insert_execution"], columns)
-            return int(cursor.lastrowid or 0)
-        connection.execute(self._sql["update_execution"], {**columns, "position": position})
-        return int(position)
-
-    def _keep_answers(
-        self,
-        connection: sqlite3.Connection,
-        execution_id: ExecutionID,
-        answers: Iterable[KeyedAnswer],
-        events: Sequence[Recorded],
-    ) -> None:
-        if events:
-            connection.execute(self._sql["drop_expired_keys"], (stamp(events[-1].at),))
-        for keyed in answers:
-            used = keyed.idempotency
-            values = (
-                used.principal,
-                used.key,
-                used.mutation,
-                used.request_hash,
-                execution_id,
-                orjson.dumps(keyed.answer).decode(),
-                stamp(used.expires_at),
-            )
-            try:
-                connection.execute(self._sql["insert_key"], values)
-            except sqlite3.IntegrityError as error:
-                message = f"Idempotency key {used.key!r} is in use already."
-                raise IdempotencyMismatch(message) from error
+    def _event_rows(self, events: Sequence[Recorded]) -> list[Row]:
+        rows: list[Row] = []
+        at, stamped = None, ""
+        for recorded in events:
+            if recorded.at is not at:  # What one signal led to has one time.
+                at, stamped = recorded.at, stamp(recorded.at)
+            event = recorded.event
+            kind = event.kind
+            version = self._codec.version_of(kind)
+            rows.append((recorded.seq, stamped, kind, version, self._codec.encode(event)))
+        return rows
 
     async def append_logs(self, execution_id: ExecutionID, lines: Sequence[LogRecord]) -> None:
-        """Store log lines."""
+        """Take log lines; they are written with the next commit, or soon."""
+        self._check_open()
         rows = [log_row(execution_id, line) for line in lines]
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.executemany(self._sql["insert_log_line"], rows)
-
-        await self._writer.commit(work)
+        await self._lines.add(rows, sum(len(line.text) for line in lines))
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -199,13 +156,10 @@ class SQLiteStore:
     ) -> Sequence[Recorded]:
         """At most `limit` committed events behind `after`."""
         rows = await self._fetch(self._sql["read_events"], (execution_id, after, limit))
+        decode = self._codec.decode
         return [
-            Recorded(
-                Seq(row["seq"]),
-                unstamp(row["at"]),
-                self._codec.decode(row["kind"], row["payload"], row["version"]),
-            )
-            for row in rows
+            Recorded(Seq(seq), unstamp(at), decode(kind, payload, version))
+            for seq, at, kind, version, payload in rows
         ]
 
     async def summary(self, execution_id: ExecutionID) -> ExecutionSummary | None:
@@ -220,50 +174,14 @@ class SQLiteStore:
 
     async def list_executions(self, query: ExecutionQuery) -> ExecutionPage:
         """A page of the list, newest first."""
-        terms, values = list_filter(query)
-        total = await self._count(terms, values)
-        page, bounds = list(terms), list(values)
-        for cursor, sign in ((query.after, "<"), (query.before, ">")):
-            if cursor is not None:
-                position = "(SELECT position FROM executions WHERE id = ?)"
-                page.append(f"position {sign} {position}")
-                bounds.append(cursor)
-        is_backward = query.last is not None
-        size = query.last if query.last is not None else query.first
-        order = "ASC" if is_backward else "DESC"
-        where = f"WHERE {' AND '.join(page)} " if page else ""
-        rows = await self._fetch(
-            f"SELECT * FROM executions {where}ORDER BY position {order} LIMIT ?",  # noqa: S608 - fixed terms, every value bound.
-            (*bounds, size + 1),
-        )
-        items = [summary_of(row) for row in rows[:size]]
-        has_more = len(rows) > size
-        if is_backward:
-            return ExecutionPage(tuple(reversed(items)), query.before is not None, has_more, total)
-        return ExecutionPage(tuple(items), has_more, query.after is not None, total)
-
-    async def _count(self, terms: list[str], values: list[Any]) -> int:
-        where = f" WHERE {' AND '.join(terms)}" if terms else ""
-        rows = await self._fetch(
-            f"SELECT count(*) AS total FROM executions{where}",  # noqa: S608 - fixed terms, every value bound.
-            values,
-        )
-        return int(rows[0]["total"])
+        return await self._list.page(query)
 
     async def find_answer(
         self, principal: str, key: str, *, now: datetime
     ) -> IdempotentAnswer | None:
         """The stored answer of that key, unless it has expired."""
         rows = await self._fetch(self._sql["find_key"], (principal, key, stamp(now)))
-        if not rows:
-            return None
-        row = rows[0]
-        return IdempotentAnswer(
-            row["request_hash"],
-            row["mutation"],
-            ExecutionID(row["execution_id"]),
-            orjson.loads(row["answer"]),
-        )
+        return answer_of(rows[0]) if rows else None
 
     async def read_logs(
         self,
@@ -273,7 +191,9 @@ class SQLiteStore:
         limit: int = 100,
         node: str | None = None,
     ) -> Sequence[LogRecord]:
-        """Log lines behind the cursor."""
+        """Log lines behind the cursor, all that were appended before included."""
+        self._check_open()
+        await self._lines.flush()
         if node is None:
             rows = await self._fetch(self._sql["read_logs"], (execution_id, after, limit))
         else:
@@ -282,48 +202,15 @@ class SQLiteStore:
         return [log_record(row) for row in rows]
 
     async def _fetch(self, sql: str, values: Sequence[Any]) -> list[sqlite3.Row]:
+        """All rows at once: a cursor that is read slowly would keep the log from being trimmed."""
+        self._check_open()
         try:
             return list(await self._read.execute_fetchall(sql, values))
         except sqlite3.Error as error:
             raise storage_error(error) from error
 
 
-def _private_place(path: Path) -> Path:
-    """Make the folder; gives the lock file's path. Nobody else may read what we create."""
-    if not path.parent.exists():
-        path.parent.mkdir(parents=True, mode=0o700)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    return path.with_name(path.name + ".lock")
-
-
-async def _pragmas(connection: aiosqlite.Connection, pragmas: Iterable[str]) -> None:
-    for pragma in pragmas:
-        await connection.execute_fetchall(pragma)
-
-
-async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
-    """Bring the store to the newest version; each step is one transaction."""
-    migrations = load_migrations()
-    version = await _value(connection, "PRAGMA user_version")
-    owner = await _value(connection, "PRAGMA application_id")
-    is_new = version == 0 and await _value(connection, "SELECT count(*) FROM sqlite_master") == 0
-    if not is_new and owner != APPLICATION_ID:
-        message = f"{path} is a SQLite file, but no store of this server."
-        raise StorageError(message, hint="Give another path with --store.")
-    if version > len(migrations):
-        message = f"{path} was written by a newer version (store version {version})."
-        raise StorageError(message, hint="Run that version, or give another --store.")
-    if 0 < version < len(migrations):
-        backup = path.with_name(f"{path.name}.before-{len(migrations)}")
-        await connection.execute_fetchall("VACUUM INTO ?", (str(backup),))
-    for number in range(version, len(migrations)):
-        await connection.executescript(
-            f"BEGIN IMMEDIATE;\n{migrations[number]}\n"
-            f"PRAGMA application_id = {APPLICATION_ID};\n"
-            f"PRAGMA user_version = {number + 1};\nCOMMIT;"
-        )
-
-
-async def _value(connection: aiosqlite.Connection, sql: str) -> int:
-    rows = list(await connection.execute_fetchall(sql))
-    return int(rows[0][0])
+async def _checkpoint(connection: aiosqlite.Connection) -> None:
+    """Leave one file instead of three; if that fails, the next opening does it."""
+    with suppress(sqlite3.Error):
+        await connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")

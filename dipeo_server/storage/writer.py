@@ -12,17 +12,17 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import aiosqlite
 
 from dipeo_server.errors import DipeoError, StorageError, StorageFull
+from dipeo_server.storage.refusals import closed
 
 BATCH_UNITS_MAX: Final = 512
 
 Work = Callable[[sqlite3.Connection], None]
-"""Runs in the connection's thread, inside a savepoint; raises DipeoError to be undone."""
+"""Runs in the connection's thread, inside a savepoint; what it raises undoes it, and it alone."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,13 +35,16 @@ class Unit:
 
 
 class BatchConnection(sqlite3.Connection):
-    """A connection whose `commit` runs a batch of units as one transaction: one thread hop."""
+    """A connection whose `commit` runs a batch of units as one transaction: one thread hop.
 
-    batch: list[Unit]
+    `batch` is set before each commit, by the one task that commits.
+    """
+
+    batch: tuple[Unit, ...] = ()
 
     def commit(self) -> None:
-        """Run the batch. Raises sqlite3.Error if nothing of it was committed."""
-        batch, self.batch = self.batch, []
+        """Run the batch. Raises whatever kept all of it from being committed."""
+        batch, self.batch = self.batch, ()
         if not batch:
             return
         self.execute("BEGIN IMMEDIATE")
@@ -59,10 +62,19 @@ class BatchConnection(sqlite3.Connection):
         self.execute("SAVEPOINT unit")
         try:
             unit.work(self)
-        except DipeoError as error:
+        except Exception as error:
+            if _concerns_the_store(error) or not self.in_transaction:
+                raise
             unit.error = error
             self.execute("ROLLBACK TO unit")
         self.execute("RELEASE unit")
+
+
+def _concerns_the_store(error: Exception) -> bool:
+    """A full disk, an I/O error, damage: what no other unit of the batch would survive either."""
+    return isinstance(error, MemoryError | sqlite3.OperationalError | sqlite3.InternalError) or (
+        type(error) is sqlite3.DatabaseError
+    )
 
 
 class Writer:
@@ -77,23 +89,32 @@ class Writer:
         self.commits = 0
         self._task = asyncio.create_task(self._serve(), name="store writer")
 
+    def put(self, work: Work) -> asyncio.Future[None]:
+        """Queue the work for the next transaction; the future tells its fate once it is durable.
+
+        Cancelling the future does not cancel the work. Raises StorageError behind `close`.
+        """
+        if self._is_closing:
+            raise closed()
+        unit = Unit(work, asyncio.get_running_loop().create_future())
+        self._queue.append(unit)
+        self._wake.set()
+        return unit.done
+
     async def commit(self, work: Work) -> None:
         """Run the work in the next transaction; returns when that is durable.
 
         Raises what the work raised, StorageFull, StorageError; then nothing of it was committed.
         """
-        if self._is_closing:
-            raise StorageError("The store is closed.")
-        unit = Unit(work, asyncio.get_running_loop().create_future())
-        self._queue.append(unit)
-        self._wake.set()
-        await unit.done
+        await self.put(work)
 
     async def close(self) -> None:
         """Commit what is queued, then stop."""
         self._is_closing = True
         self._wake.set()
-        await self._task
+        await asyncio.wait([self._task])
+        while self._queue:  # Only if the loop itself is being torn down.
+            _tell(self._queue.popleft(), closed())
 
     async def _serve(self) -> None:
         while True:
@@ -102,45 +123,38 @@ class Writer:
                 await self._wake.wait()
             if not self._queue:
                 return
-            batch = [self._queue.popleft() for _ in range(min(BATCH_UNITS_MAX, len(self._queue)))]
-            await self._commit(batch)
+            size = min(BATCH_UNITS_MAX, len(self._queue))
+            await self._commit(tuple(self._queue.popleft() for _ in range(size)))
 
-    async def _commit(self, batch: list[Unit]) -> None:
+    async def _commit(self, batch: tuple[Unit, ...]) -> None:
         self._raw.batch = batch
-        failure: Exception | None = None
         try:
             await self._connection.commit()
-            self.commits += 1
-        except sqlite3.Error as error:
-            failure = storage_error(error)
+        except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must learn of it.
+            for unit in batch:
+                _tell(unit, error)
+            return
+        self.commits += 1
         for unit in batch:
-            outcome = failure or unit.error
-            if unit.done.done():
-                continue  # Its caller went away; the unit was committed all the same.
-            if outcome is None:
-                unit.done.set_result(None)
-            else:
-                unit.done.set_exception(outcome)
+            _tell(unit, unit.error)
 
 
-def storage_error(error: sqlite3.Error) -> StorageError:
-    """What an error of SQLite is to the rest of the program."""
-    code = getattr(error, "sqlite_errorcode", None)
-    if code == sqlite3.SQLITE_FULL:
+def _tell(unit: Unit, error: Exception | None) -> None:
+    if unit.done.done():
+        return  # Its caller went away; that changes nothing for the unit.
+    if error is None:
+        unit.done.set_result(None)
+    else:
+        unit.done.set_exception(storage_error(error))
+
+
+def storage_error(error: Exception) -> DipeoError:
+    """What an error on the way to the disk is to the rest of the program."""
+    if isinstance(error, DipeoError):
+        return error
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
         return StorageFull("The disk that holds the store is full.")
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return StorageError(f"The store failed: {error} ({name}).")
-
-
-async def open_connection(path: Path) -> tuple[aiosqlite.Connection, BatchConnection]:
-    """A connection of aiosqlite (which owns the thread), and the object whose commits it runs."""
-    made: list[BatchConnection] = []
-
-    def make(*arguments: Any, **options: Any) -> BatchConnection:
-        connection = BatchConnection(*arguments, **options)
-        connection.batch = []
-        made.append(connection)
-        return connection
-
-    connection = await aiosqlite.connect(path, factory=make, isolation_level=None)
-    return connection, made[0]
+    failure = StorageError(f"The store failed: {error} ({name}).")
+    failure.__cause__ = error
+    return failure

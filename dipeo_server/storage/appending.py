@@ -1,0 +1,51 @@
+"""One append as a unit of work: an execution's row, its events and the keys they answer."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.storage.refusals import in_use, not_the_tail
+from dipeo_server.storage.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Rows that are committed together or not at all, encoded beforehand.
+
+    `columns` are those of the execution without its id; an event's row lacks its execution. `now`
+    is the time of the newest event ("" if there is none): keys that expired before may be used
+    again, and are swept where `is_sweeping` says so.
+    """
+
+    execution_id: ExecutionID
+    after: Seq
+    columns: Row
+    events: Sequence[Row]
+    answers: Sequence[Row]
+    now: str = ""
+    is_sweeping: bool = False
+
+    def run(self, sql: Mapping[str, str], connection: sqlite3.Connection) -> None:
+        """Write everything. Raises ConcurrentAppend, IdempotencyMismatch, sqlite3.Error."""
+        position = self._extend(sql, connection)
+        connection.executemany(sql["insert_event"], [(position, *row) for row in self.events])
+        for row in self.answers:
+            if not connection.execute(sql["insert_key"], (*row, self.now)).fetchall():
+                raise in_use(row[1])
+        if self.is_sweeping:
+            connection.execute(sql["sweep_keys"], (self.now,))
+
+    def _extend(self, sql: Mapping[str, str], connection: sqlite3.Connection) -> int:
+        """Move the execution's row on; gives its position."""
+        place = (*self.columns, self.execution_id)
+        if self.after == 0:
+            rows = connection.execute(sql["insert_execution"], place).fetchall()
+        else:
+            rows = connection.execute(sql["extend_execution"], (*place, self.after)).fetchall()
+        if rows:
+            return int(rows[0][0])
+        tail = connection.execute(sql["tail"], (self.execution_id,)).fetchone()
+        raise not_the_tail(self.execution_id, tail[0] if tail else 0, self.after)

@@ -1,0 +1,140 @@
+"""The SQLite file: who may read it, how it is opened, and how older ones are brought up to date."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import aiosqlite
+
+from dipeo_server.errors import StorageError
+from dipeo_server.storage.queries import load_migrations
+from dipeo_server.storage.writer import BatchConnection
+
+APPLICATION_ID: Final = 0x44695045
+"""Marks a file as a store of ours ("DiPE")."""
+
+SQLITE_MIN: Final = (3, 37)
+"""The first with STRICT tables."""
+
+_ANOTHER_PATH: Final = "Give another path with --store."
+
+# recursive_triggers: without it INSERT OR REPLACE would delete rows behind the triggers' back.
+_WRITE_PRAGMAS: Final = (
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA recursive_triggers = ON",
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+    "PRAGMA journal_size_limit = 67108864",
+    "PRAGMA wal_autocheckpoint = 1000",
+    "PRAGMA temp_store = MEMORY",
+)
+_READ_PRAGMAS: Final = (
+    "PRAGMA query_only = ON",
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+    "PRAGMA temp_store = MEMORY",
+)
+
+
+def make_private(path: Path) -> None:
+    """Make the file and its folders where there are none; what we make nobody else may read.
+
+    Raises StorageError.
+    """
+    try:
+        for folder in reversed(path.parents):
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+        _make_file(path)
+    except OSError as error:
+        message = f"{path} cannot be opened as a store: {error.strerror}."
+        raise StorageError(message, hint=_ANOTHER_PATH) from error
+
+
+def _make_file(path: Path) -> None:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+async def open_for_writing(
+    path: Path, stack: AsyncExitStack
+) -> tuple[aiosqlite.Connection, BatchConnection]:
+    """A connection of aiosqlite (which owns the thread), and the object whose commits it runs.
+
+    The file is of the newest version then. Raises StorageError, sqlite3.Error.
+    """
+    made: list[BatchConnection] = []
+
+    def make(*arguments: Any, **options: Any) -> BatchConnection:
+        made.append(BatchConnection(*arguments, **options))
+        return made[0]
+
+    connection = await aiosqlite.connect(path, factory=make, isolation_level=None)
+    stack.push_async_callback(connection.close)
+    version = await _check(connection, path)  # Before anything changes a file that is not ours.
+    rows = list(await connection.execute_fetchall("PRAGMA journal_mode = WAL"))
+    if rows[0][0] != "wal":
+        message = f"{path} cannot be kept with a write-ahead log (a network file system?)."
+        raise StorageError(message, hint=_ANOTHER_PATH)
+    await _apply(connection, _WRITE_PRAGMAS)
+    await _migrate(connection, path, version)
+    return connection, made[0]
+
+
+async def open_for_reading(path: Path, stack: AsyncExitStack) -> aiosqlite.Connection:
+    """A connection that cannot write. Raises sqlite3.Error."""
+    connection = await aiosqlite.connect(path, isolation_level=None)
+    stack.push_async_callback(connection.close)
+    connection.row_factory = sqlite3.Row
+    await _apply(connection, _READ_PRAGMAS)
+    return connection
+
+
+async def _check(connection: aiosqlite.Connection, path: Path) -> int:
+    """The version of the store; 0 = an empty file. Raises StorageError for what is none of ours."""
+    if sqlite3.sqlite_version_info < SQLITE_MIN:
+        needed = ".".join(map(str, SQLITE_MIN))
+        raise StorageError(f"SQLite {needed} is needed; this is {sqlite3.sqlite_version}.")
+    version = await _value(connection, "PRAGMA user_version")
+    if await _value(connection, "PRAGMA application_id") != APPLICATION_ID:
+        if version or await _value(connection, "SELECT count(*) FROM sqlite_master"):
+            message = f"{path} is a SQLite file, but no store of this server."
+            raise StorageError(message, hint=_ANOTHER_PATH)
+        return 0
+    if version > len(load_migrations()):
+        message = f"{path} was written by a newer version (its store version is {version})."
+        raise StorageError(message, hint="Run that version, or give another --store.")
+    return version
+
+
+async def _migrate(connection: aiosqlite.Connection, path: Path, version: int) -> None:
+    """Bring the store to the newest version; each step is one transaction, behind a backup."""
+    migrations = load_migrations()
+    if 0 < version < len(migrations):
+        backup = path.with_name(f"{path.name}.version-{version}")
+        backup.unlink(missing_ok=True)  # Half of one, if the process died while it was written.
+        _make_file(backup)
+        await connection.execute_fetchall("VACUUM INTO ?", (str(backup),))
+    for number in range(version, len(migrations)):
+        await connection.executescript(
+            f"BEGIN IMMEDIATE;\n{migrations[number]}\n"
+            f"PRAGMA application_id = {APPLICATION_ID};\n"
+            f"PRAGMA user_version = {number + 1};\nCOMMIT;"
+        )
+
+
+async def _apply(connection: aiosqlite.Connection, pragmas: Iterable[str]) -> None:
+    for pragma in pragmas:
+        await connection.execute_fetchall(pragma)
+
+
+async def _value(connection: aiosqlite.Connection, sql: str) -> int:
+    rows = list(await connection.execute_fetchall(sql))
+    return int(rows[0][0])

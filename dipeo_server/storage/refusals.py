@@ -1,0 +1,47 @@
+"""What every store checks and refuses alike: logs without gaps, cursors that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dipeo_server.domains.execution.events import Recorded
+from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.domains.execution.ports import ExecutionSummary
+from dipeo_server.errors import ConcurrentAppend, IdempotencyMismatch, InvalidInput, StorageError
+
+
+def check_append(
+    execution_id: ExecutionID, events: Sequence[Recorded], after: Seq, summary: ExecutionSummary
+) -> None:
+    """Do the events follow `after` one by one, and does the row agree? Raises StorageError."""
+    place = int(after)
+    for recorded in events:
+        place += 1
+        if recorded.seq != place:
+            message = f"Event {recorded.seq} of {execution_id} came where {place} is due."
+            raise StorageError(message)
+    if summary.last_seq != place or summary.id != execution_id:
+        row = f"the row of {summary.id} ends at {summary.last_seq}"
+        raise StorageError(f"The log of {execution_id} would end at {place}, but {row}.")
+
+
+def not_the_tail(execution_id: ExecutionID, tail: int, after: Seq) -> ConcurrentAppend:
+    """The refusal of an append that does not begin where the log ends."""
+    return ConcurrentAppend(f"The log of {execution_id} ends at {tail}, not at {after}.")
+
+
+def in_use(key: str) -> IdempotencyMismatch:
+    """The refusal of an idempotency key that has an answer already."""
+    return IdempotencyMismatch(f"The idempotency key {key!r} is in use already.")
+
+
+def not_in_the_list(cursor: ExecutionID, field: str) -> InvalidInput:
+    """The refusal of a cursor that stands for no execution."""
+    message = f"`{field}` is the cursor of an execution that does not exist: {cursor!r}."
+    hint = "Take a cursor from a page of this list."
+    return InvalidInput(message, field=(field,), hint=hint)
+
+
+def closed() -> StorageError:
+    """The refusal of everything once the store is closed."""
+    return StorageError("The store is closed.")
