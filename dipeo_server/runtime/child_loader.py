@@ -56,9 +56,7 @@ class ChildLoader:
         except DiagramInvalid as invalid:
             raise ChildInvalid(f"{name} cannot run: {invalid.message}") from invalid
 
-    async def _content(
-        self, child: ChildRun, parent_path: str | None
-    ) -> tuple[str | None, str]:
+    async def _content(self, child: ChildRun, parent_path: str | None) -> tuple[str | None, str]:
         if child.path is None:
             return parent_path, _as_text(child.document)
         tried = list(candidates(child.path, child.format, parent_path))
