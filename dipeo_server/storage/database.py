@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,6 @@ from typing import Any, Final
 import aiosqlite
 
 from dipeo_server.errors import StorageError
-from dipeo_server.storage.queries import load_migrations
 from dipeo_server.storage.writer import BatchConnection
 
 APPLICATION_ID: Final = 0x44695045
@@ -64,11 +63,11 @@ def _make_file(path: Path) -> None:
 
 
 async def open_for_writing(
-    path: Path, stack: AsyncExitStack
+    path: Path, stack: AsyncExitStack, migrations: Sequence[str]
 ) -> tuple[aiosqlite.Connection, BatchConnection]:
     """A connection of aiosqlite (which owns the thread), and the object whose commits it runs.
 
-    The file is of the newest version then. Raises StorageError, sqlite3.Error.
+    The n-th migration brings the file to version n. Raises StorageError, sqlite3.Error.
     """
     made: list[BatchConnection] = []
 
@@ -78,13 +77,14 @@ async def open_for_writing(
 
     connection = await aiosqlite.connect(path, factory=make, isolation_level=None)
     stack.push_async_callback(connection.close)
-    version = await _check(connection, path)  # Before anything changes a file that is not ours.
+    # Before anything changes a file that is not ours.
+    version = await _check(connection, path, newest=len(migrations))
     rows = list(await connection.execute_fetchall("PRAGMA journal_mode = WAL"))
     if rows[0][0] != "wal":
         message = f"{path} cannot be kept with a write-ahead log (a network file system?)."
         raise StorageError(message, hint=_ANOTHER_PATH)
     await _apply(connection, _WRITE_PRAGMAS)
-    await _migrate(connection, path, version)
+    await _migrate(connection, path, version, migrations)
     return connection, made[0]
 
 
@@ -97,7 +97,7 @@ async def open_for_reading(path: Path, stack: AsyncExitStack) -> aiosqlite.Conne
     return connection
 
 
-async def _check(connection: aiosqlite.Connection, path: Path) -> int:
+async def _check(connection: aiosqlite.Connection, path: Path, *, newest: int) -> int:
     """The version of the store; 0 = an empty file. Raises StorageError for what is none of ours."""
     if sqlite3.sqlite_version_info < SQLITE_MIN:
         needed = ".".join(map(str, SQLITE_MIN))
@@ -108,15 +108,16 @@ async def _check(connection: aiosqlite.Connection, path: Path) -> int:
             message = f"{path} is a SQLite file, but no store of this server."
             raise StorageError(message, hint=_ANOTHER_PATH)
         return 0
-    if version > len(load_migrations()):
+    if version > newest:
         message = f"{path} was written by a newer version (its store version is {version})."
         raise StorageError(message, hint="Run that version, or give another --store.")
     return version
 
 
-async def _migrate(connection: aiosqlite.Connection, path: Path, version: int) -> None:
+async def _migrate(
+    connection: aiosqlite.Connection, path: Path, version: int, migrations: Sequence[str]
+) -> None:
     """Bring the store to the newest version; each step is one transaction, behind a backup."""
-    migrations = load_migrations()
     if 0 < version < len(migrations):
         backup = path.with_name(f"{path.name}.version-{version}")
         backup.unlink(missing_ok=True)  # Half of one, if the process died while it was written.

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
-import aiosqlite
+from aiosqlite import Connection
 
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
@@ -31,7 +31,7 @@ from dipeo_server.storage.database import make_private, open_for_reading, open_f
 from dipeo_server.storage.line_buffer import LineBuffer
 from dipeo_server.storage.listing import ExecutionList
 from dipeo_server.storage.lock import StoreLock
-from dipeo_server.storage.queries import load_queries
+from dipeo_server.storage.queries import load_migrations, load_queries
 from dipeo_server.storage.refusals import check_append, closed
 from dipeo_server.storage.rows import (
     Row,
@@ -50,15 +50,18 @@ KEYED_APPENDS_PER_SWEEP: Final = 256
 class SQLiteStore:
     """Executions in one SQLite file; one process opens it, one task writes it."""
 
-    def __init__(self, writer: Writer, read: aiosqlite.Connection, opened: AsyncExitStack) -> None:
+    def __init__(
+        self, writer: Writer, readers: tuple[Connection, Connection], opened: AsyncExitStack
+    ) -> None:
         """Use `open`; `opened` releases whatever that opened."""
         self._writer = writer
-        self._read = read
+        self._reader, lister = readers
         self._opened = opened
         self._codec = EventCodec()
         self._sql = load_queries()
         self._lines = LineBuffer(writer, self._sql["insert_log_line"])
-        self._list = ExecutionList(self._fetch, self._sql)
+        # Lists have a reader of their own: one that walks a million rows must not hold up logs.
+        self._list = ExecutionList(partial(self._fetch_by, lister), self._sql)
         self._keyed_appends = 0
         self._closing: asyncio.Task[None] | None = None
 
@@ -69,8 +72,8 @@ class SQLiteStore:
         opened = AsyncExitStack()
         try:
             opened.callback(StoreLock(path).release)
-            write, raw = await open_for_writing(path, opened)
-            read = await open_for_reading(path, opened)
+            write, raw = await open_for_writing(path, opened, load_migrations())
+            readers = await open_for_reading(path, opened), await open_for_reading(path, opened)
             opened.push_async_callback(_checkpoint, write)
             writer = Writer(write, raw)
             opened.push_async_callback(writer.close)
@@ -79,7 +82,7 @@ class SQLiteStore:
             if isinstance(error, sqlite3.Error):
                 raise StorageError(f"{path} cannot be opened as a store: {error}.") from error
             raise
-        return cls(writer, read, opened)
+        return cls(writer, readers, opened)
 
     @property
     def commits(self) -> int:
@@ -202,15 +205,20 @@ class SQLiteStore:
         return [log_record(row) for row in rows]
 
     async def _fetch(self, sql: str, values: Sequence[Any]) -> list[sqlite3.Row]:
+        return await self._fetch_by(self._reader, sql, values)
+
+    async def _fetch_by(
+        self, reader: Connection, sql: str, values: Sequence[Any]
+    ) -> list[sqlite3.Row]:
         """All rows at once: a cursor that is read slowly would keep the log from being trimmed."""
         self._check_open()
         try:
-            return list(await self._read.execute_fetchall(sql, values))
+            return list(await reader.execute_fetchall(sql, values))
         except sqlite3.Error as error:
             raise storage_error(error) from error
 
 
-async def _checkpoint(connection: aiosqlite.Connection) -> None:
+async def _checkpoint(connection: Connection) -> None:
     """Leave one file instead of three; if that fails, the next opening does it."""
     with suppress(sqlite3.Error):
         await connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
