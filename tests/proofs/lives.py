@@ -1,0 +1,222 @@
+"""A server that is killed again and again under load, and what its clients were told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+DIAGRAM = """
+version: light
+nodes:
+  - {label: start, type: start}
+  - {label: a, type: traced}
+  - {label: b, type: traced}
+  - {label: h, type: traced}
+  - {label: c, type: condition, condition_type: custom, expression: "default >= 3"}
+  - {label: pause, type: delay, seconds: 0.03}
+  - {label: gate, type: barrier, prompt: go on?}
+  - {label: last, type: traced}
+  - {label: end, type: endpoint}
+connections:
+  - {from: start, to: a}
+  - {from: start, to: b}
+  - {from: a, to: h, label: left}
+  - {from: b, to: h, label: right}
+  - {from: h, to: c}
+  - {from: "c[condfalse]", to: h}
+  - {from: "c[condtrue]", to: pause}
+  - {from: pause, to: gate}
+  - {from: "gate[approved]", to: last}
+  - {from: last, to: end}
+"""
+RUN = """mutation($input: RunDiagramInput!, $key: String) {
+  runDiagram(input: $input, idempotencyKey: $key) {
+    execution { id lastSequence } errors { message } } }"""
+APPROVE = """mutation($id: ID!, $key: String) {
+  approveBarrier(id: $id, idempotencyKey: $key) {
+    barrier { status } execution { id lastSequence } errors { message code } } }"""
+ABORT = """mutation($id: ID!) {
+  abortExecution(id: $id) { execution { id lastSequence } errors { message code } } }"""
+WAITING = "{ waitingBarriers(first: 100) { id execution { id } } }"
+STATUSES = "{ executions(first: 100, filter: {isActive: true}) { totalCount nodes { id status } } }"
+
+
+@dataclass
+class Told:
+    """What the server acknowledged: last sequence per execution, approvals, aborts, keys."""
+
+    sequences: dict[str, int] = field(default_factory=dict)
+    started: dict[str, str] = field(default_factory=dict)
+    approved: set[str] = field(default_factory=set)
+    aborted: set[str] = field(default_factory=set)
+    unanswered: list[str] = field(default_factory=list)
+
+    def saw(self, execution: dict[str, Any]) -> None:
+        """An answer named the execution and how far its log went."""
+        sequence = int(execution["lastSequence"])
+        known = self.sequences.get(execution["id"], 0)
+        self.sequences[execution["id"]] = max(known, sequence)
+
+
+class Kennel:
+    """Starts lives of one server over one store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = folder / "store.db"
+        self.trace = folder / "trace.txt"
+        script = Path(__file__).with_name("kennel.py")
+        self._alive: int | None = None
+        base = folder / "base"
+        base.mkdir()
+        self._process = subprocess.Popen(
+            [sys.executable, str(script), str(self.store), str(base), str(self.trace)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def begin(self) -> tuple[int, str]:
+        """A new life: its process id and GraphQL endpoint."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("live\n")
+        self._process.stdin.flush()
+        while not (line := self._process.stdout.readline()).startswith("live "):
+            assert line, "the kennel is gone"
+        _, pid, url = line.split()
+        self._alive = int(pid)
+        return self._alive, f"{url}/graphql"
+
+    def kill(self, pid: int) -> None:
+        """End the life without a warning, and wait until it is gone."""
+        os.kill(pid, signal.SIGKILL)
+        self._alive = None
+        assert self._process.stdout is not None
+        while (line := self._process.stdout.readline()) != "dead\n":
+            assert line, "the kennel is gone"
+
+    def close(self) -> None:
+        """Start nothing any more, and leave nothing alive."""
+        if self._alive is not None:
+            os.kill(self._alive, signal.SIGKILL)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=20)
+        self._process.stdout.close()
+
+
+@contextmanager
+def kennel(folder: Path) -> Iterator[Kennel]:
+    """A kennel as long as the block lasts."""
+    found = Kennel(folder)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+class Client:
+    """Everything the tests ask of a life; a life that dies simply does not answer."""
+
+    def __init__(self, url: str, told: Told) -> None:
+        self._url = url
+        self._told = told
+        self._http = httpx.AsyncClient(timeout=20)
+
+    async def ask(self, query: str, **variables: Any) -> Any:
+        """The `data` of an answer."""
+        body = {"query": query, "variables": variables}
+        answer = (await self._http.post(self._url, json=body)).json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    async def start(self, key: str) -> None:
+        """Start a run under an idempotency key; the key is kept until it is answered."""
+        self._told.unanswered.append(key)
+        source = {"inline": {"content": DIAGRAM, "format": "LIGHT", "name": key}}
+        payload = (await self.ask(RUN, input={"source": source}, key=key))["runDiagram"]
+        assert payload["errors"] == []
+        execution = payload["execution"]
+        known = self._told.started.setdefault(key, execution["id"])
+        assert known == execution["id"], "one key, two executions"
+        self._told.saw(execution)
+        while key in self._told.unanswered:
+            self._told.unanswered.remove(key)
+
+    async def approve(self) -> None:
+        """Approve everything that waits."""
+        for barrier in (await self.ask(WAITING))["waitingBarriers"]:
+            answer = await self.ask(APPROVE, id=barrier["id"], key=f"yes {barrier['id']}")
+            payload = answer["approveBarrier"]
+            if not payload["errors"]:
+                self._told.approved.add(payload["execution"]["id"])
+                self._told.saw(payload["execution"])
+
+    async def abort(self, execution_id: str) -> None:
+        """Abort a run, if it has not ended."""
+        payload = (await self.ask(ABORT, id=execution_id))["abortExecution"]
+        if not payload["errors"]:
+            self._told.aborted.add(execution_id)
+            self._told.saw(payload["execution"])
+
+    async def active(self) -> int:
+        """How many runs have not ended."""
+        return int((await self.ask(STATUSES))["executions"]["totalCount"])
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        await self._http.aclose()
+
+
+async def trouble(client: Client, told: Told, rng: random.Random, life: int) -> None:
+    """Load: new runs, repeated keys, approvals and a few aborts, until the life ends."""
+    for key in list(dict.fromkeys(told.unanswered)):
+        await client.start(key)
+    for number in range(1_000):
+        key = f"{life}.{number}"
+        await client.start(key)
+        await client.approve()
+        if rng.random() < 0.1:
+            await client.abort(told.started[key])
+        await asyncio.sleep(0.01)
+
+
+async def one_life(home: Kennel, told: Told, rng: random.Random, life: int) -> None:
+    """Begin a life, trouble it, and kill it at a random moment."""
+    pid, url = home.begin()
+    client = Client(url, told)
+    task = asyncio.create_task(trouble(client, told, rng, life))
+    await asyncio.sleep(rng.uniform(0.0, 0.15))
+    await asyncio.to_thread(home.kill, pid)
+    with suppress(httpx.HTTPError):
+        await task
+    await client.close()
+
+
+async def last_life(home: Kennel, told: Told, seconds: float) -> None:
+    """A life that is left in peace until every run has ended."""
+    pid, url = home.begin()
+    client = Client(url, told)
+    deadline = time.monotonic() + seconds
+    for key in list(dict.fromkeys(told.unanswered)):
+        await client.start(key)
+    while left := await client.active():
+        assert time.monotonic() < deadline, f"{left} runs did not end"
+        await client.approve()
+        await asyncio.sleep(0.05)
+    await client.close()
+    await asyncio.to_thread(home.kill, pid)
