@@ -66,10 +66,7 @@ class EventCodec:
         if isinstance(event, ExecutionStarted):
             # A fresh copy: orjson would write the diagram's cached properties as well.
             event = replace(event, diagram=replace(event.diagram))
-        try:
-            return orjson.dumps(event, default=_plain, option=orjson.OPT_UTC_Z)
-        except orjson.JSONEncodeError:
-            return _encode_by_hand(event)
+        return json_bytes(event)
 
     def decode(self, kind: str, payload: bytes, version: int) -> Event:
         """The event that was written so. Raises UnreadableEvent."""
@@ -100,11 +97,17 @@ class EventCodec:
             raise UnreadableEvent(message) from error
 
 
-def _encode_by_hand(event: Event) -> bytes:
+def json_bytes(value: Any) -> bytes:
+    """A value of JSON values and dataclasses as UTF-8 JSON. Raises StorageError for others."""
     try:
-        return json.dumps(event, default=_plain, separators=(",", ":")).encode()
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z)
+    except orjson.JSONEncodeError:
+        pass  # Perhaps it is only too large or too deep for orjson.
+    try:
+        return json.dumps(value, default=_plain, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise StorageError(f"An event {event.kind!r} is not plain JSON: {error}.") from error
+        what = getattr(value, "kind", type(value).__name__)
+        raise StorageError(f"{what!r} is not plain JSON: {error}.") from error
 
 
 def _plain(value: Any) -> Any:
@@ -117,14 +120,6 @@ def _plain(value: Any) -> Any:
         return {field.name: getattr(value, field.name) for field in fields(value)}
     message = f"{type(value).__name__} is not JSON"
     raise TypeError(message)
-
-
-def json_text(value: Any) -> str:
-    """A JSON value as text; keeps what orjson refuses (large numbers, lone surrogates)."""
-    try:
-        return orjson.dumps(value, default=_plain).decode()
-    except orjson.JSONEncodeError:
-        return json.dumps(value, default=_plain)
 
 
 def stamp(at: datetime) -> str:

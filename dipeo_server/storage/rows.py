@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from typing import Any
-
-import orjson
 
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.output import TokenUsage
@@ -16,7 +15,7 @@ from dipeo_server.domains.execution.ports import (
     LogRecord,
 )
 from dipeo_server.domains.execution.status import ExecutionStatus
-from dipeo_server.storage.codec import json_text, stamp, unstamp
+from dipeo_server.storage.codec import json_bytes, stamp, unstamp
 
 Row = tuple[Any, ...]
 
@@ -38,7 +37,7 @@ def summary_row(summary: ExecutionSummary) -> Row:
         usage.input,
         usage.output,
         usage.cached,
-        json_text(summary.error) if summary.error is not None else None,
+        json_bytes(summary.error).decode() if summary.error is not None else None,
     )
 
 
@@ -56,7 +55,7 @@ def summary_of(row: sqlite3.Row) -> ExecutionSummary:
         started_at=unstamp(row["started_at"]) if row["started_at"] else None,
         ended_at=unstamp(row["ended_at"]) if row["ended_at"] else None,
         token_usage=TokenUsage(row["tokens_input"], row["tokens_output"], row["tokens_cached"]),
-        error=orjson.loads(row["error"]) if row["error"] is not None else None,
+        error=json.loads(row["error"]) if row["error"] is not None else None,
         waiting_barriers=row["waiting_barriers"],
     )
 
@@ -70,7 +69,7 @@ def answer_row(execution_id: ExecutionID, keyed: KeyedAnswer) -> Row:
         used.mutation,
         used.request_hash,
         execution_id,
-        json_text(keyed.answer),
+        json_bytes(keyed.answer).decode(),
         stamp(used.expires_at),
     )
 
@@ -81,7 +80,7 @@ def answer_of(row: sqlite3.Row) -> IdempotentAnswer:
         request_hash=row["request_hash"],
         mutation=row["mutation"],
         execution_id=ExecutionID(row["execution_id"]),
-        answer=orjson.loads(row["answer"]),
+        answer=json.loads(row["answer"]),
     )
 
 

@@ -114,7 +114,7 @@ class Summaries:
             started_at=NOON + timedelta(microseconds=1),
             ended_at=NOON + timedelta(days=1),
             token_usage=TokenUsage(3, 2, 1),
-            error={"code": "CODE_ERROR", "message": "it broke", "node": None},
+            error={"code": "CODE_ERROR", "message": "it broke: \ud83d", "node": None, "n": 2**70},
             waiting_barriers=2,
         )
         await store.append(ONE, events(1, after=1), after=Seq(1), summary=changed)

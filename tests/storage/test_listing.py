@@ -1,0 +1,116 @@
+"""Whatever is asked of a list, SQLite answers as memory does, and by a walk of one index."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from sqlite3 import Connection, connect
+
+import pytest
+
+from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.domains.execution.ports import ExecutionQuery, ExecutionSummary
+from dipeo_server.domains.execution.status import ExecutionStatus
+from dipeo_server.storage.listing import Bounds, Selection
+from dipeo_server.storage.memory import MemoryStore
+from dipeo_server.storage.queries import load_migrations, load_queries
+from dipeo_server.storage.sqlite import SQLiteStore
+from tests.storage.records import NOON, events, execution, row
+
+FAILED, COMPLETED = ExecutionStatus.FAILED, ExecutionStatus.COMPLETED
+ENDED = frozenset({FAILED, COMPLETED})
+
+FILTERS = [
+    ExecutionQuery(),
+    ExecutionQuery(statuses=frozenset({FAILED})),
+    ExecutionQuery(statuses=ENDED),
+    ExecutionQuery(statuses=ENDED, is_active=True),
+    ExecutionQuery(is_active=True),
+    ExecutionQuery(is_active=False),
+    ExecutionQuery(diagram_id="d1"),
+    ExecutionQuery(diagram_id="d1", statuses=ENDED),
+    ExecutionQuery(parent_id=execution(0)),
+    ExecutionQuery(has_waiting_barriers=True),
+    ExecutionQuery(has_waiting_barriers=False, statuses=ENDED),
+    ExecutionQuery(started_after=NOON + timedelta(hours=20), is_active=True),
+    ExecutionQuery(started_before=NOON + timedelta(hours=20)),
+]
+
+
+def some(count: int) -> Iterator[ExecutionSummary]:
+    chance = random.Random(count)
+    for number in range(count):
+        yield row(
+            execution(number),
+            1,
+            chance.choice(list(ExecutionStatus)),
+            diagram_id=chance.choice([None, "d1", "d2"]),
+            parent_id=chance.choice([None, None, execution(0)]),
+            started_at=chance.choice([None, NOON + timedelta(hours=number)]),
+            waiting_barriers=chance.choice([0, 0, 2]),
+        )
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[SQLiteStore]:
+    store = await SQLiteStore.open(tmp_path / "store.db")
+    yield store
+    await store.close()
+
+
+async def test_sqlite_and_memory_give_the_same_pages(sqlite: SQLiteStore) -> None:
+    memory = MemoryStore()
+    for summary in some(40):
+        for store in (memory, sqlite):
+            await store.append(summary.id, events(1), after=Seq(0), summary=summary)
+    cursors = [execution(number) for number in (0, 7, 8, 20, 39)]
+    between: list[tuple[ExecutionID | None, ExecutionID | None]] = [
+        (None, None),
+        *((after, None) for after in cursors),
+        *((None, before) for before in cursors),
+        *((newer, older) for older, newer in itertools.combinations(cursors, 2)),
+    ]
+    pages = itertools.product(FILTERS, between, (1, 5, 100), (False, True))
+    for query, (after, before), size, is_backward in pages:
+        asked = replace(query, after=after, before=before, first=size)
+        if is_backward:
+            asked = replace(asked, last=size)
+        assert await sqlite.list_executions(asked) == await memory.list_executions(asked), asked
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    with closing(connect(":memory:")) as connection:
+        connection.executescript(load_migrations()[0])
+        yield connection
+
+
+@pytest.mark.parametrize("query", FILTERS)
+@pytest.mark.parametrize("oldest_first", [False, True])
+def test_no_page_has_to_be_sorted(
+    connection: Connection, query: ExecutionQuery, oldest_first: bool
+) -> None:
+    """So a page of a million executions costs what a page of a hundred does."""
+    selection = Selection(query)
+    if not selection.statuses:
+        return
+    text, values = selection.rows(Bounds(below=9, above=3), 50, oldest_first=oldest_first)
+    plan = connection.execute(f"EXPLAIN QUERY PLAN {text}", values).fetchall()
+    steps = [step[-1] for step in plan]
+    assert not [step for step in steps if "TEMP B-TREE" in step], steps
+    assert not [step for step in steps if step.startswith("SCAN executions")], steps
+
+
+@pytest.mark.parametrize(
+    "name", ["read_events", "summary", "find_key", "read_logs", "read_node_logs", "position"]
+)
+def test_no_read_scans_a_table(connection: Connection, name: str) -> None:
+    text = load_queries()[name]
+    plan = connection.execute(f"EXPLAIN QUERY PLAN {text}", ("x",) * text.count("?")).fetchall()
+    steps = [step[-1] for step in plan]
+    assert not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step], steps
