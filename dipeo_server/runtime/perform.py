@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 from pydantic import ValidationError
@@ -25,9 +25,11 @@ from dipeo_server.domains.execution.state import ExecutionState
 from dipeo_server.domains.execution.status import NodeExecutionStatus
 from dipeo_server.errors import DipeoError, NodeError
 from dipeo_server.runtime.logbook import LogBook
-from dipeo_server.runtime.plain_json import plain_json, plain_result
+from dipeo_server.runtime.plain_json import plain_json, plain_output, plain_result
 
 log = structlog.get_logger(__name__)
+
+MESSAGE_CHARACTERS_MAX = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +75,35 @@ class Performer:
         }
 
     async def run(self, state: ExecutionState, run: NodeRun, post: Post) -> Signal:
-        """The NodeRun's outcome; only cancellation leaves this as an exception."""
+        """The NodeRun's outcome; only our own cancellation leaves this as an exception."""
         node = state.diagram.get_node(run.node)
         entry = self._registry.get(node.type)
         if entry is None:
             return NodeRaised(run, _unavailable(node))
         context: ExecutionContext | None = None
         try:
-            async with self._slot(entry):
+            async with self._place(entry):
                 context = self._context(state, node, run, post)
                 result = await _call(entry, node, context)
-        except Exception as error:  # noqa: BLE001 - any ending of a handler becomes a signal.
-            observed = tuple(context.observed) if context else ()
-            return NodeRaised(run, failure_of(error, node, run), observed=observed)
-        return _returned(node, run, result, context)
+            return _returned(node, run, result, context)
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            # Something that the handler waited for was cancelled, not the handler itself.
+            return _raised(error, node, run, context)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - any ending becomes a signal.
+            return _raised(error, node, run, context)
 
-    def _slot(self, entry: Registration) -> AbstractAsyncContextManager[Any]:
+    @asynccontextmanager
+    async def _place(self, entry: Registration) -> AsyncIterator[None]:
         """A place to run in; what only waits for others (sub-diagrams) holds none."""
-        if not entry.spec.holds_slot:
-            return nullcontext()
-        by_type = self._type_slots.get(entry.spec.type)
-        return self._slots if by_type is None else _both(by_type, self._slots)
+        async with AsyncExitStack() as stack:
+            if entry.spec.holds_slot:
+                by_type = self._type_slots.get(entry.spec.type)
+                if by_type is not None:
+                    await stack.enter_async_context(by_type)
+                await stack.enter_async_context(self._slots)
+            yield
 
     def _context(
         self, state: ExecutionState, node: ExecutableNode, run: NodeRun, post: Post
@@ -136,19 +146,6 @@ class _ExecutedBefore(Mapping[str, int]):
         return len(self._executed)
 
 
-class _both:  # noqa: N801 - used as a function: `async with _both(first, second)`.
-    def __init__(self, first: asyncio.Semaphore, second: asyncio.Semaphore) -> None:
-        self._locks = (first, second)
-        self._stack = AsyncExitStack()
-
-    async def __aenter__(self) -> None:
-        for lock in self._locks:
-            await self._stack.enter_async_context(lock)
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
-
-
 class _Reporter(NodeReporter):
     def __init__(self, execution_id: ExecutionID, run: NodeRun, post: Post) -> None:
         self._id = execution_id
@@ -166,7 +163,7 @@ class _Reporter(NodeReporter):
             message = f"A handler reports its own node {self._run.node!r} only, not {node_id!r}."
             raise NodeError(message)
         if status is NodeExecutionStatus.COMPLETED and output is not None:
-            self._post(NodeReport(self._run, output))
+            self._post(NodeReport(self._run, plain_output(output)))
 
 
 async def _call(
@@ -181,39 +178,62 @@ async def _call(
         props=props,
         position=node.position,
     )
-    async with asyncio.timeout(node.timeout):
-        return await entry.handler(domain_node, context)
+    try:
+        async with asyncio.timeout(node.timeout) as limit:
+            return await entry.handler(domain_node, context)
+    except TimeoutError as error:
+        if node.timeout is None or not limit.expired():
+            raise
+        raise TimeoutError(f"{node.key!r} did not end within {node.timeout:g} s.") from error
 
 
 def _returned(
     node: ExecutableNode, run: NodeRun, result: object, context: ExecutionContext
 ) -> Signal:
     """The outcome as plain JSON of its own, so that what runs on is what a replay would see."""
-    observed = tuple(context.observed)
     if not isinstance(result, HandlerResult):
-        return NodeRaised(run, _no_result(node, result), observed=observed)
-    try:
-        deltas = tuple(replace(d, puts=plain_json(dict(d.puts))) for d in context.deltas)
-        return NodeReturned(run, plain_result(result), deltas, observed)
-    except NodeError as error:
-        return NodeRaised(run, failure_of(error, node, run), observed=observed)
+        return NodeRaised(run, _no_result(node, result), observed=_observed(context))
+    deltas = tuple(replace(d, puts=plain_json(dict(d.puts))) for d in context.deltas)
+    return NodeReturned(run, plain_result(result), deltas, _observed(context))
 
 
-def failure_of(error: Exception, node: ExecutableNode, run: NodeRun) -> Failure:
+def _raised(
+    error: BaseException, node: ExecutableNode, run: NodeRun, context: ExecutionContext | None
+) -> Signal:
+    observed = _observed(context) if context else ()
+    return NodeRaised(run, failure_of(error, node, run), observed=observed)
+
+
+def _observed(context: ExecutionContext) -> tuple[Failure, ...]:
+    return tuple(replace(each, message=readable(each.message)) for each in context.observed)
+
+
+def failure_of(error: BaseException, node: ExecutableNode, run: NodeRun) -> Failure:
     """The typed failure of an exception that left a handler."""
     kind = type(error).__name__
-    if isinstance(error, NodeError):
-        return Failure(error.code, error.message, node.key, error.retryable, error.hint, kind)
-    if isinstance(error, TimeoutError):
-        message = f"{node.key!r} did not end within {node.timeout:g} s." if node.timeout else kind
-        return Failure("TIMEOUT", message, node.key, retryable=True, error_type=kind)
     if isinstance(error, DipeoError):
-        return Failure(error.code, error.message, node.key, hint=error.hint, error_type=kind)
+        message, hint = readable(error.message), readable(error.hint or "") or None
+        retryable = isinstance(error, NodeError) and error.retryable
+        return Failure(error.code, message, node.key, retryable, hint, kind)
+    if isinstance(error, TimeoutError):
+        message = readable(str(error)) or f"Something that {node.key!r} waited for took too long."
+        return Failure("TIMEOUT", message, node.key, retryable=True, error_type=kind)
+    if isinstance(error, asyncio.CancelledError):
+        message = f"Something that {node.key!r} waited for was cancelled."
+        return Failure("CANCELLED", message, node.key, error_type=kind)
     if isinstance(error, ValidationError):
-        message = f"The props of {node.key!r} are invalid: {error}"
+        message = readable(f"The props of {node.key!r} are invalid: {error}")
         return Failure("INTERNAL", message, node.key, error_type=kind)
     log.warning("handler_raised", node=node.key, run=str(run), exc_info=error)
-    return Failure("INTERNAL", f"{kind}: {error}", node.key, error_type=kind)
+    return Failure("INTERNAL", readable(f"{kind}: {error}"), node.key, error_type=kind)
+
+
+def readable(text: str) -> str:
+    """The text as any client can take it: no half characters, and of a bearable length."""
+    whole = text.encode("utf-8", "backslashreplace").decode()
+    if len(whole) <= MESSAGE_CHARACTERS_MAX:
+        return whole
+    return f"{whole[:MESSAGE_CHARACTERS_MAX]}… ({len(whole):,} characters)"
 
 
 def _unavailable(node: ExecutableNode) -> Failure:
@@ -225,3 +245,8 @@ def _unavailable(node: ExecutableNode) -> Failure:
 def _no_result(node: ExecutableNode, result: object) -> Failure:
     message = f"The handler of {node.type!r} returned {type(result).__name__}, not a NodeOutput."
     return Failure("INTERNAL", message, node.key, hint="Build it with create_node_output.")
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

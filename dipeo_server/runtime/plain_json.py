@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -9,13 +11,16 @@ import orjson
 
 from dipeo_server.domains.execution.output import (
     HandlerResult,
+    Message,
     NodeOutput,
+    TokenUsage,
     WaitForPerson,
     WaitUntil,
 )
 from dipeo_server.errors import NodeError, OutputTooLarge
 
 OUTPUT_BYTES_MAX: Final = 16 * 1024 * 1024
+WAIT_SECONDS_MAX: Final = 10 * 366 * 24 * 3600
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS
 
 
@@ -23,6 +28,7 @@ class NotPlain(NodeError):
     """A value that is not JSON."""
 
     code = "OUTPUT_NOT_JSON"
+    default_hint = "Give text, numbers, booleans, lists and maps."
 
 
 def plain_json(value: Any) -> Any:
@@ -30,13 +36,12 @@ def plain_json(value: Any) -> Any:
 
     Raises NotPlain for what JSON cannot hold, OutputTooLarge beyond 16 MiB.
     """
-    if value is None or isinstance(value, bool | float):
-        return value if value == value else None
+    if value is None or value is True or value is False:
+        return value
     try:
         encoded = orjson.dumps(value, option=_OPTIONS)
     except (orjson.JSONEncodeError, RecursionError) as error:
-        message = f"The output is not plain JSON: {error}."
-        raise NotPlain(message, hint="Give text, numbers, booleans, lists and maps.") from error
+        raise NotPlain(f"The output is not plain JSON: {error}.") from error
     if len(encoded) > OUTPUT_BYTES_MAX:
         message = f"The output has {len(encoded):,} bytes; the limit is {OUTPUT_BYTES_MAX:,}."
         raise OutputTooLarge(message, hint="Write it to a file and pass the path on.")
@@ -47,22 +52,61 @@ def plain_result(result: HandlerResult) -> HandlerResult:
     """The result with plain JSON in it. Raises NotPlain, OutputTooLarge."""
     match result:
         case NodeOutput():
-            return _plain_output(result)
+            return plain_output(result)
         case WaitUntil(output=output):
-            return replace(result, output=_plain_output(output))
+            seconds = _seconds(result.seconds)
+            return replace(result, seconds=seconds, output=plain_output(output))
         case WaitForPerson():
-            schema = result.answer_schema
+            schema, timeout = result.answer_schema, result.timeout
             return replace(
                 result,
                 prompt=plain_json(result.prompt),
-                answer_schema=None if schema is None else plain_json(dict(schema)),
+                answer_schema=None if schema is None else _plain_map(schema, "The answer schema"),
+                timeout=None if timeout is None else _seconds(timeout),
                 default_answer=plain_json(result.default_answer),
             )
         case _:
             return result
 
 
-def _plain_output(output: NodeOutput) -> NodeOutput:
+def plain_output(output: NodeOutput) -> NodeOutput:
+    """The output with plain JSON in it. Raises NotPlain, OutputTooLarge."""
     return replace(
-        output, value=plain_json(dict(output.value)), metadata=plain_json(dict(output.metadata))
+        output,
+        value=_plain_map(output.value, "The output"),
+        metadata=_plain_map(output.metadata, "The metadata"),
+        token_usage=_plain_usage(output.token_usage),
+        messages=tuple(_plain_message(message) for message in output.messages),
     )
+
+
+def _plain_map(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        message = f"{what} must be a map of names to values, not {type(value).__name__}."
+        raise NotPlain(message, hint='A plain result is {"default": value}.')
+    found: dict[str, Any] = plain_json(dict(value))
+    return found
+
+
+def _plain_usage(usage: Any) -> TokenUsage | None:
+    if usage is None:
+        return None
+    counts: list[Any] = [getattr(usage, name, None) for name in ("input", "output", "cached")]
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise NotPlain(f"Token usage is whole numbers, not {usage!r}.")
+    return TokenUsage(*counts)
+
+
+def _plain_message(message: Any) -> Message:
+    if not isinstance(message, Message):
+        raise NotPlain(f"A message of the conversation is a Message, not {message!r}.")
+    texts = (message.id, message.sender, message.recipient, message.content)
+    return Message(*(plain_json(str(text)) for text in texts))
+
+
+def _seconds(seconds: Any) -> float:
+    is_number = isinstance(seconds, int | float) and math.isfinite(seconds)
+    if not is_number or seconds > WAIT_SECONDS_MAX:
+        message = f"One can wait for up to {WAIT_SECONDS_MAX:,} seconds, not for {seconds!r}."
+        raise NotPlain(message, hint="Give a number of seconds.")
+    return max(0.0, float(seconds))
