@@ -13,6 +13,8 @@ from dipeo_server.errors import StorageError
 
 LINE_CHARACTERS_MAX = 64 * 1024
 LINES_PER_RUN_MAX = 100_000
+PENDING_CHARACTERS_MAX = 16 * 1024 * 1024
+"""What may wait for the disk, of all executions together; lines beyond that are lost."""
 FLUSH_SECONDS = 0.05
 
 log = structlog.get_logger(__name__)
@@ -25,7 +27,11 @@ class LogBook:
         self._store = store
         self._clock = clock
         self._pending: defaultdict[ExecutionID, list[LogRecord]] = defaultdict(list)
+        self._characters = 0
+        self._lost = 0
+        self._writing = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     def writer(self, execution_id: ExecutionID, run: NodeRun) -> NodeLog:
         """Where one NodeRun's lines go."""
@@ -34,27 +40,40 @@ class LogBook:
     def add(self, execution_id: ExecutionID, run: NodeRun, line: tuple[str, str, str]) -> None:
         """Queue one (stream, level, text)."""
         stream, level, text = line
+        if self._is_closed or self._characters + len(text) > PENDING_CHARACTERS_MAX:
+            self._lost += 1
+            return
+        self._characters += len(text)
         record = LogRecord(run, stream, level, text, self._clock.now())
         self._pending[execution_id].append(record)
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush_soon(), name="log-flush")
 
     async def flush(self) -> None:
-        """Write everything queued."""
-        while self._pending:
-            pending, self._pending = self._pending, defaultdict(list)
-            for execution_id, lines in pending.items():
-                try:
-                    await self._store.append_logs(execution_id, lines)
-                except StorageError:
-                    # Lines are telemetry: a full disk may cost some, never a run.
-                    log.warning("log_lines_lost", execution_id=execution_id, lines=len(lines))
+        """Write everything queued; what others are writing is written then as well."""
+        async with self._writing:
+            while self._pending:
+                execution_id = next(iter(self._pending))
+                await self._write(execution_id, self._pending.pop(execution_id))
+            if self._lost:
+                log.warning("log_lines_lost", reason="too many at once", lines=self._lost)
+                self._lost = 0
 
     async def close(self) -> None:
-        """Write what is left."""
+        """Write what is left; lines that come later are lost."""
+        self._is_closed = True
         if self._flusher is not None:
             await asyncio.gather(self._flusher, return_exceptions=True)
         await self.flush()
+
+    async def _write(self, execution_id: ExecutionID, lines: list[LogRecord]) -> None:
+        try:
+            await self._store.append_logs(execution_id, lines)
+        except StorageError as error:
+            # Lines are telemetry: a full disk may cost some, never a run.
+            log.warning("log_lines_lost", reason=str(error), lines=len(lines))
+        finally:
+            self._characters -= sum(len(line.text) for line in lines)
 
     async def _flush_soon(self) -> None:
         await asyncio.sleep(FLUSH_SECONDS)
@@ -79,4 +98,6 @@ class NodeLog:
             level, text = "WARNING", f"… output truncated after {LINES_PER_RUN_MAX} lines"
         elif len(text) > LINE_CHARACTERS_MAX:
             text = text[:LINE_CHARACTERS_MAX] + "… truncated"
-        self._book.add(self._id, self._run, (stream, level, text))
+        # Half characters (of a file's name, say) cannot be stored.
+        whole = text.encode("utf-8", "backslashreplace").decode()
+        self._book.add(self._id, self._run, (stream, level, whole))
