@@ -1,64 +1,52 @@
 """One live execution: an inbox, a machine, and one loop with one order of doing things.
 
 Receive, append, publish, reconcile, answer. A command is performed only after the event that
-implied it is durable; an answer is given only after the commit. The loop is the machine's only
-owner, so nothing else ever sees a state that is ahead of the disk.
+implied it is durable; an answer, a refusal included, is given only after the commit of everything
+it rests on. The loop is the machine's only owner, so nobody else ever sees a state that is ahead
+of the disk.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
 from dipeo_server.domains.execution.commands import Command, RunNode, SetTimer
-from dipeo_server.domains.execution.events import Recorded
-from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.domains.execution.events import Failure, Recorded
+from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
-from dipeo_server.domains.execution.ports import (
-    Clock,
-    Idempotency,
-    KeyedAnswer,
-    StateStore,
-)
+from dipeo_server.domains.execution.ports import Clock, Idempotency, KeyedAnswer, StateStore
 from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey
-from dipeo_server.domains.execution.signals import Signal, TimerFired
+from dipeo_server.domains.execution.signals import (
+    NodeRaised,
+    NodeReport,
+    NodeReturned,
+    NodeStopped,
+    Signal,
+    TimerFired,
+)
 from dipeo_server.domains.execution.state import ExecutionView, view
 from dipeo_server.domains.execution.summary import summary_of
 from dipeo_server.errors import ConcurrentAppend, DipeoError, StorageError, Unavailable
 from dipeo_server.runtime.feed import EventFeed
+from dipeo_server.runtime.inbox import Asked, Item, Round, Told
 from dipeo_server.runtime.inflight import Inflight
 from dipeo_server.runtime.perform import Performer
 
 log = structlog.get_logger(__name__)
 
-BATCH_SIGNALS_MAX = 128
+ROUND_SIGNALS_MAX = 128
 STORAGE_RETRY_SECONDS = 1.0
+CLOSE_SECONDS = 5.0
+GRACE_SECONDS = 2.0
 KEY_HOURS = 24
-
-
-@dataclass(slots=True)
-class Told:
-    """A signal in the inbox; `answer` is set where somebody waits for the commit."""
-
-    signal: Signal
-    answer: asyncio.Future[Accepted] | None = None
-    key: IdempotencyKey | None = None
-
-
-@dataclass(slots=True)
-class Asked:
-    """A reader in the inbox, who gets the state as of the last commit."""
-
-    answer: asyncio.Future[ExecutionView]
-
-
-Item: TypeAlias = Told | Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +57,6 @@ class ActorParts:
     performer: Performer
     clock: Clock
     on_idle: Callable[[ExecutionID], None]
-
-
-@dataclass(slots=True)
-class _Batch:
-    """One round of the loop: what was taken, and what came of it."""
-
-    told: list[tuple[Told, Seq]] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
-    recorded: list[Recorded] = field(default_factory=list)
 
 
 class ExecutionActor:
@@ -96,9 +75,13 @@ class ExecutionActor:
         self._parts = parts
         self._inbox: deque[Item] = deque()
         self._wake = asyncio.Event()
-        self._inflight = Inflight(self._perform, self.post)
+        self._inflight = Inflight(self._work, self.post, self._wake.set)
+        self._round = Round(machine.last_seq)
         self._view: ExecutionView | None = None
+        self._stalled: StorageError | None = None
+        self._singly = 0
         self._was_refused = False
+        self._is_closing = False
         self._loop = asyncio.create_task(self._serve(), name=f"execution {execution_id}")
 
     # --- the doors ------------------------------------------------------------------------------
@@ -114,21 +97,27 @@ class ExecutionActor:
         return await answer
 
     async def current_view(self) -> ExecutionView:
-        """The execution as of its last commit."""
+        """The execution as of its last commit. Raises Unavailable."""
         answer: asyncio.Future[ExecutionView] = asyncio.get_running_loop().create_future()
         self._put(Asked(answer))
         return await answer
 
     async def close(self) -> None:
-        """Stop without telling the execution: a later runner finds it as after a crash."""
-        self._loop.cancel()
-        await asyncio.gather(self._loop, return_exceptions=True)
+        """Stop without telling the execution: a later runner finds it as after a crash.
+
+        What has come in is still committed, so that no result is lost that is there already.
+        """
+        self._is_closing = True
         await self._inflight.close()
-        self._refuse_rest()
+        self._wake.set()
+        await asyncio.wait({self._loop}, timeout=CLOSE_SECONDS)
+        self._loop.cancel()
+        await asyncio.wait({self._loop})
 
     def _put(self, item: Item) -> None:
-        if self._loop.done():
-            self._refuse(item)
+        is_new = isinstance(item, Told) and item.is_of_a_client
+        if self._loop.done() or (self._is_closing and is_new):
+            item.refuse(_not_served())
             return
         self._inbox.append(item)
         self._wake.set()
@@ -138,130 +127,225 @@ class ExecutionActor:
     async def _serve(self) -> None:
         try:
             while not self._is_over():
-                while not self._inbox:
-                    self._wake.clear()
+                self._wake.clear()
+                if not self._inbox:
                     await self._wake.wait()
-                await self._step()
-        except Exception:
+                else:
+                    await self._step()
+        except Exception as error:
             # Nothing acknowledged is lost: the log holds it, and a restart takes it up again.
             log.exception("execution_stopped", execution_id=self.id)
+            self._is_closing = True
+            self._round.refuse(error if isinstance(error, DipeoError) else _not_served())
+            await self._inflight.close()
         finally:
+            self._round.refuse(_not_served())
+            while self._inbox:
+                self._inbox.popleft().refuse(_not_served())
+            self.feed.fail(_not_served())
             self._parts.on_idle(self.id)
-            self._refuse_rest()
 
     def _is_over(self) -> bool:
-        """Ended, and nothing is left to do or to answer."""
-        if self._inbox or len(self._inflight):
+        """Ended or stopped, and nothing is left to do or to answer."""
+        if self._inbox:
             return False
+        if self._is_closing:
+            return True
         if self._machine.last_seq == 0:
             return self._was_refused
-        return self._machine.state.status.is_terminal
+        return self._machine.state.status.is_terminal and not len(self._inflight)
 
     async def _step(self) -> None:
-        tail = self._machine.last_seq
-        batch = self._receive()
-        if batch.recorded:
-            # A cancelled loop must not leave an append behind whose fate nobody knows.
-            if not await self._append(batch, tail):
-                return
+        turn = self._round = Round(self._machine.last_seq)
+        try:
+            self._receive(turn)
+            await (self._commit(turn) if self._stalled is None else self._persist(turn))
+        except ConcurrentAppend:
+            raise
+        except StorageError as error:
+            await self._take_back(turn, error)
+            return
+        except Exception as error:  # noqa: BLE001 - one signal may not end a run for all others.
+            await self._isolate(turn, error)
+            return
+        if turn.recorded:
             self._view = None
-            self.feed.publish(batch.recorded)
+            self.feed.publish(turn.recorded)
         self._reconcile()
-        for told, seq in batch.told:
-            if told.answer is not None and not told.answer.done():
-                told.answer.set_result(Accepted(self.id, seq))
-        for asked in batch.asked:
+        self._answer(turn)
+
+    def _receive(self, turn: Round) -> None:
+        """Let the machine decide on what is in the inbox; it is ahead of the disk then."""
+        now = self._parts.clock.now()
+        most = 1 if self._singly else ROUND_SIGNALS_MAX
+        while self._inbox and len(turn.told) < most:
+            item = self._inbox.popleft()
+            if self._stalled is not None and self._turned_away(item, self._stalled):
+                continue
+            if isinstance(item, Asked):
+                turn.asked.append(item)
+                continue
+            turn.told.append(item)
+            try:
+                moment = self._moment(item.signal, now)
+                turn.recorded.extend(self._machine.receive(item.signal, now=moment))
+            except DipeoError as refusal:
+                turn.refused.append((item, refusal))
+            else:
+                turn.accepted.append((item, self._machine.last_seq))
+        self._singly = max(0, self._singly - len(turn.told))
+
+    def _moment(self, signal: Signal, now: datetime) -> datetime:
+        """When it happened: a timer that fired was due, even if the clock was put back since."""
+        if not isinstance(signal, TimerFired) or self._machine.last_seq == 0:
+            return now
+        state = self._machine.state
+        waiting = state.waiting.get(state.diagram.index_of[signal.node_run.node])
+        return max(now, waiting.due_at) if waiting and waiting.due_at else now
+
+    async def _commit(self, turn: Round) -> None:
+        keyed = [(told.key, seq) for told, seq in turn.accepted if told.key is not None]
+        if not turn.recorded and not keyed:
+            return
+        now = self._parts.clock.now()
+        await self._parts.store.append(
+            self.id,
+            turn.recorded,
+            after=turn.tail,
+            summary=summary_of(self._machine.state),
+            answers=[keyed_answer(key, seq, now) for key, seq in keyed],
+        )
+
+    def _reconcile(self) -> None:
+        """Start and stop what the committed state wants to be started and stopped."""
+        if self._machine.last_seq == 0:
+            return
+        state = self._machine.state
+        changes = self._machine.take_changes()
+        grace = state.ending.grace_seconds if state.ending else GRACE_SECONDS
+        self._inflight.reconcile(changes, grace)
+        for index, command in changes.items():
+            run = state.running.get(index)
+            if command is None and run is not None and not self._inflight.has(run):
+                # It was started and the run was ended in one round: there is nothing to stop.
+                self.post(NodeStopped(run, "never entered"))
+
+    def _answer(self, turn: Round) -> None:
+        for told, seq in turn.accepted:
+            told.accept(Accepted(self.id, seq))
+        for told, refusal in turn.refused:
+            told.refuse(refusal)
+            self._was_refused = True
+        for asked in turn.asked:
             self._show(asked)
 
-    def _receive(self) -> _Batch:
-        batch = _Batch()
-        now = self._parts.clock.now()
-        while self._inbox and len(batch.told) < BATCH_SIGNALS_MAX:
-            item = self._inbox.popleft()
-            if isinstance(item, Asked):
-                batch.asked.append(item)
-                continue
-            try:
-                batch.recorded.extend(self._machine.receive(item.signal, now=now))
-            except DipeoError as refusal:
-                self._was_refused = True
-                _refuse_with(item.answer, refusal)
-                continue
-            batch.told.append((item, self._machine.last_seq))
-        return batch
+    def _show(self, asked: Asked) -> None:
+        """Only where the machine is not ahead of the disk, or `_view` is set."""
+        if self._view is None:
+            if self._machine.last_seq == 0:
+                asked.refuse(Unavailable("The execution was not accepted."))
+                return
+            self._view = view(self._machine.state)
+        asked.show(self._view)
 
-    async def _append(self, batch: _Batch, tail: Seq) -> bool:
-        """Commit the round; if that fails, take everything back and keep what nodes told."""
-        try:
-            await self._parts.store.append(
-                self.id,
-                batch.recorded,
-                after=tail,
-                summary=summary_of(self._machine.state),
-                answers=[
-                    _keyed(told.key, self._parts.clock, Accepted(self.id, seq))
-                    for told, seq in batch.told
-                    if told.key is not None
-                ],
-            )
-        except ConcurrentAppend:
-            log.exception("another_runner_took_over", execution_id=self.id)
-            raise
-        except DipeoError as error:
-            await self._take_back(batch, error)
+    # --- when something cannot be recorded ------------------------------------------------------
+
+    async def _take_back(self, turn: Round, error: StorageError) -> None:
+        """Nothing of the round is durable: refuse its clients, and keep what nodes told."""
+        log.error("append_failed", execution_id=self.id, code=error.code, error=str(error))
+        for told in turn.told:
+            told.refuse(error)
+        await self._rebuild()
+        if not self._is_closing:
+            refused = {id(told) for told, _ in turn.refused}
+            kept = [t for t in turn.told if not t.is_of_a_client and id(t) not in refused]
+            self._inbox.extendleft(reversed(kept))
+            self._stalled = error if kept else None
+        for asked in turn.asked:
+            self._show(asked)
+        self._was_refused = True
+
+    async def _persist(self, turn: Round) -> None:
+        """Try again and again to commit what nodes told, while clients are refused."""
+        while self._stalled is not None:
+            await self._hold_out(self._stalled)
+            try:
+                await self._commit(turn)
+            except ConcurrentAppend:
+                raise
+            except StorageError as error:
+                if self._is_closing:
+                    raise
+                self._stalled = error
+            else:
+                self._stalled = None
+
+    async def _hold_out(self, error: StorageError) -> None:
+        """Until it is worth trying again: readers are served, clients are refused."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STORAGE_RETRY_SECONDS):
+                while not self._is_closing:
+                    self._wake.clear()
+                    rest = [item for item in self._inbox if not self._turned_away(item, error)]
+                    self._inbox = deque(rest)
+                    await self._wake.wait()
+
+    def _turned_away(self, item: Item, error: StorageError) -> bool:
+        """Has it been answered, since it need not or cannot wait for the disk?"""
+        if isinstance(item, Asked):
+            self._show(item)
+        elif item.is_of_a_client:
+            item.refuse(error)
+        else:
             return False
         return True
 
-    async def _take_back(self, batch: _Batch, error: DipeoError) -> None:
-        """Nothing of the round is durable: fold the log anew, refuse clients, retry the rest."""
-        log.error("append_failed", execution_id=self.id, code=error.code, error=str(error))
-        self._machine = ExecutionMachine.replay(await read_all(self._parts.store, self.id))
-        if self._machine.last_seq > 0:
-            self._machine.take_changes()  # What is in flight stays in flight.
-        for told, _ in reversed(batch.told):
-            if told.answer is not None:
-                _refuse_with(told.answer, error)
-            else:
-                self._inbox.appendleft(told)
-        for asked in batch.asked:
+    async def _isolate(self, turn: Round, error: Exception) -> None:
+        """Something in the round cannot be recorded: find out what, and go on without it."""
+        log.error("round_failed", execution_id=self.id, exc_info=error)
+        if len(turn.told) > 1:
+            again = turn.told
+            self._singly = len(again)
+        else:
+            again = [Told(signal) for told in turn.told for signal in _instead_of(told, error)]
+        await self._rebuild()
+        self._inbox.extendleft(reversed(again))
+        for asked in turn.asked:
             self._show(asked)
-        if self._inbox and isinstance(error, StorageError):
-            await asyncio.sleep(STORAGE_RETRY_SECONDS)
 
-    def _reconcile(self) -> None:
-        if self._machine.last_seq == 0:
-            return
-        ending = self._machine.state.ending
-        grace = ending.grace_seconds if ending else 2.0
-        self._inflight.reconcile(self._machine.take_changes(), grace)
+    async def _rebuild(self) -> None:
+        """Fold the log anew: the machine is where the disk is. What is in flight stays so."""
+        while True:
+            try:
+                history = await read_all(self._parts.store, self.id)
+                break
+            except StorageError as error:
+                if self._is_closing:
+                    raise
+                log.warning("log_unreadable", execution_id=self.id, error=str(error))
+                await asyncio.sleep(STORAGE_RETRY_SECONDS)
+        self._machine = ExecutionMachine.replay(history)
+        if history:
+            self._machine.take_changes()
+            self._view = self._view or view(self._machine.state)
 
-    async def _perform(self, command: Command) -> Signal:
+    # --- work -----------------------------------------------------------------------------------
+
+    def _work(self, command: Command) -> Callable[[], Awaitable[Signal]]:
+        """What to do for a command. Called behind the commit, so a handler sees what is on disk."""
         match command:
             case RunNode(node_run=run):
-                return await self._parts.performer.run(self._machine.state, run, self.post)
+                state = self._machine.state
+                seen = replace(state, outputs=dict(state.outputs), executed=dict(state.executed))
+                return partial(self._parts.performer.run, seen, run, self.post)
             case SetTimer(node_run=run, due_at=due_at):
-                clock = self._parts.clock
-                while (left := (due_at - clock.now()).total_seconds()) > 0:
-                    await clock.sleep(left)
-                return TimerFired(run)
+                return partial(self._wait_until, run, due_at)
 
-    # --- answers --------------------------------------------------------------------------------
-
-    def _show(self, asked: Asked) -> None:
-        if self._machine.last_seq == 0:
-            _refuse_with(asked.answer, Unavailable("The execution was not accepted."))
-            return
-        if self._view is None:
-            self._view = view(self._machine.state)
-        if not asked.answer.done():
-            asked.answer.set_result(self._view)
-
-    def _refuse_rest(self) -> None:
-        while self._inbox:
-            self._refuse(self._inbox.popleft())
-
-    def _refuse(self, item: Item) -> None:
-        _refuse_with(item.answer, Unavailable("The execution is not being served any more."))
+    async def _wait_until(self, run: NodeRun, due_at: datetime) -> Signal:
+        clock = self._parts.clock
+        while (left := (due_at - clock.now()).total_seconds()) > 0:
+            await clock.sleep(left)
+        return TimerFired(run)
 
 
 async def read_all(store: StateStore, execution_id: ExecutionID) -> list[Recorded]:
@@ -274,19 +358,33 @@ async def read_all(store: StateStore, execution_id: ExecutionID) -> list[Recorde
     return found
 
 
-def _keyed(key: IdempotencyKey, clock: Clock, accepted: Accepted) -> KeyedAnswer:
+def keyed_answer(key: IdempotencyKey, sequence: Seq, now: datetime) -> KeyedAnswer:
+    """What is kept under the key of a mutation, for a day."""
     record = Idempotency(
         principal=key.principal,
         key=key.key,
         mutation=key.mutation,
         request_hash=key.request_hash,
-        expires_at=clock.now() + timedelta(hours=KEY_HOURS),
+        expires_at=now + timedelta(hours=KEY_HOURS),
     )
-    return KeyedAnswer(record, {"sequence": int(accepted.sequence)})
+    return KeyedAnswer(record, {"sequence": int(sequence)})
 
 
-def _refuse_with(
-    answer: asyncio.Future[Accepted] | asyncio.Future[ExecutionView] | None, error: DipeoError
-) -> None:
-    if answer is not None and not answer.done():
-        answer.set_exception(error)
+def _instead_of(told: Told, error: Exception) -> list[Signal]:
+    """What to tell the machine instead of a signal that cannot be recorded; else raises `error`."""
+    match told:
+        case Told(answer=None, signal=NodeReturned(node_run=run)):
+            message = f"The result of {run.node!r} cannot be recorded: {error}"
+            kind = type(error).__name__
+            return [NodeRaised(run, Failure("INTERNAL", message, run.node, error_type=kind))]
+        case Told(answer=None, signal=NodeReport()):
+            return []  # An early word; the result itself is still to come.
+        case Told(answer=None):
+            raise error
+        case _:
+            told.refuse(error)
+            return []
+
+
+def _not_served() -> Unavailable:
+    return Unavailable("The execution is not being served; the server's log says why.")

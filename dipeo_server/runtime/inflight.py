@@ -3,36 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
 import structlog
 
 from dipeo_server.domains.execution.commands import Command, CommandKey
+from dipeo_server.domains.execution.events import Failure
 from dipeo_server.domains.execution.ids import NodeRun
-from dipeo_server.domains.execution.signals import NodeStopped, Signal
+from dipeo_server.domains.execution.signals import NodeRaised, NodeStopped, Signal
 
 log = structlog.get_logger(__name__)
 
-Perform = Callable[[Command], Awaitable[Signal]]
+KILL_SECONDS = 1.0
+"""What a handler has, behind its grace, to kill what it started."""
+CLOSE_SECONDS = 5.0
+
+Work = Callable[[Command], Callable[[], Awaitable[Signal]]]
+"""What to do for a command: called at once when it is due, the result of that in a task."""
 Post = Callable[[Signal], None]
 
 
 class Inflight:
     """The running tasks of one execution, by command key and node index."""
 
-    def __init__(self, perform: Perform, post: Post) -> None:
-        self._perform = perform
+    def __init__(self, work: Work, post: Post, ended: Callable[[], None]) -> None:
+        """`ended` is called whenever there is one task less."""
+        self._work = work
         self._post = post
+        self._ended = ended
         self._keys: dict[int, CommandKey] = {}
         self._tasks: dict[CommandKey, asyncio.Task[None]] = {}
-        self._stoppers: set[asyncio.Task[None]] = set()
+        self._all: set[asyncio.Task[None]] = set()
         self._is_closing = False
 
     def __len__(self) -> int:
-        return len(self._tasks) + len(self._stoppers)
+        return len(self._all)
+
+    def has(self, run: NodeRun) -> bool:
+        """Is a handler of this NodeRun in flight, or being stopped?"""
+        task = self._tasks.get(("run", run))
+        return task is not None and not task.done()
 
     def reconcile(self, changes: Mapping[int, Command | None], grace_seconds: float) -> None:
         """Bring what runs in line with what should; `changes` are by node index."""
+        if self._is_closing:
+            return
         for index, command in changes.items():
             current = self._keys.get(index)
             wanted = None if command is None else command.key
@@ -44,27 +59,60 @@ class Inflight:
             if command is not None:
                 self._start(index, command)
 
+    async def close(self) -> None:
+        """Cancel everything and wait for it, but not for ever; nothing is started any more."""
+        self._is_closing = True
+        if not self._all:
+            return
+        for task in self._all:
+            task.cancel()
+        _, pending = await asyncio.wait(self._all, timeout=CLOSE_SECONDS)
+        for task in pending:
+            log.error("handler_ignores_cancellation", task=task.get_name())
+
     def _start(self, index: int, command: Command) -> None:
         key = command.key
         self._keys[index] = key
-        name = f"{key[0]} {key[1].node} #{key[1].occurrence}.{key[1].attempt}"
-        task = asyncio.create_task(self._run(command), name=name)
+        run = key[1]
+        name = f"{key[0]} {run.node} #{run.occurrence}.{run.attempt}"
+        task = self._spawn(self._run(self._work(command), run), name)
         self._tasks[key] = task
-        task.add_done_callback(lambda _done: self._tasks.pop(key, None))
+        task.add_done_callback(lambda done: self._forget(key, done))
 
-    async def _run(self, command: Command) -> None:
-        self._post(await self._perform(command))
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work, name=name)
+        self._all.add(task)
+        task.add_done_callback(self._discard)
+        return task
+
+    def _discard(self, task: asyncio.Task[None]) -> None:
+        self._all.discard(task)
+        self._ended()
+
+    def _forget(self, key: CommandKey, task: asyncio.Task[None]) -> None:
+        # The same timer may run again already: a pause was over before the old one had ended.
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
+
+    async def _run(self, work: Callable[[], Awaitable[Signal]], run: NodeRun) -> None:
+        try:
+            signal = await work()
+        except Exception as error:
+            log.exception("command_failed", node=run.node)
+            kind = type(error).__name__
+            signal = NodeRaised(run, Failure("INTERNAL", kind, run.node, error_type=kind))
+        if not (self._is_closing and _is_cancelled()):
+            self._post(signal)  # What a handler makes of the end of the process is no result.
 
     def _stop(self, key: CommandKey, grace_seconds: float) -> None:
         task = self._tasks.get(key)
         if task is None or task.done():
             return
-        if key[0] == "timer":
+        kind, run = key
+        if kind == "timer":
             task.cancel()
             return
-        stopper = asyncio.create_task(self._stop_run(task, key[1], grace_seconds))
-        self._stoppers.add(stopper)
-        stopper.add_done_callback(self._stoppers.discard)
+        self._spawn(self._stop_run(task, run, grace_seconds), f"stop {task.get_name()}")
 
     async def _stop_run(self, task: asyncio.Task[None], run: NodeRun, grace_seconds: float) -> None:
         """Cancel a handler and tell when it has ended; one that will not end is given up."""
@@ -73,17 +121,12 @@ class Inflight:
         if task.done():
             return
         task.cancel()
-        _, pending = await asyncio.wait({task}, timeout=grace_seconds + 1.0)
+        _, pending = await asyncio.wait({task}, timeout=grace_seconds + KILL_SECONDS)
         if pending:
             log.error("handler_ignores_cancellation", node=run.node, occurrence=run.occurrence)
-        if not self._is_closing:
-            self._post(NodeStopped(run, "cancelled"))
+        self._post(NodeStopped(run, "cancelled"))
 
-    async def close(self) -> None:
-        """Cancel everything and wait for it; nothing is posted any more."""
-        self._is_closing = True
-        tasks = [*self._tasks.values(), *self._stoppers]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=5.0)
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -33,13 +33,16 @@ from dipeo_server.domains.execution.signals import (
     StartRequested,
 )
 from dipeo_server.domains.execution.state import ExecutionState, ExecutionView, view
+from dipeo_server.domains.execution.summary import summary_of
 from dipeo_server.errors import (
     ExecutionFinished,
     IdempotencyMismatch,
+    InvalidState,
     NotFound,
+    StorageError,
     Unavailable,
 )
-from dipeo_server.runtime.actor import ActorParts, ExecutionActor, read_all
+from dipeo_server.runtime.actor import ActorParts, ExecutionActor, keyed_answer, read_all
 from dipeo_server.runtime.feed import EventFeed
 from dipeo_server.runtime.identity import new_execution_id
 from dipeo_server.runtime.logbook import LogBook
@@ -49,6 +52,14 @@ from dipeo_server.runtime.sub_diagrams import ChildExecutions, LoadChild
 log = structlog.get_logger(__name__)
 
 ENDED_VIEWS_MAX = 64
+
+
+@dataclass(slots=True)
+class _KeyLock:
+    """Who holds an idempotency key, and how many hold or want it."""
+
+    lock: asyncio.Lock
+    users: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +93,7 @@ class LocalRunner:
         self._actors: dict[ExecutionID, ExecutionActor] = {}
         self._feeds: dict[ExecutionID, EventFeed] = {}
         self._ended: OrderedDict[ExecutionID, ExecutionView] = OrderedDict()
-        self._keys: dict[tuple[str, str], asyncio.Lock] = {}
+        self._keys: dict[tuple[str, str], _KeyLock] = {}
         self.is_closing = False
 
     # --- telling --------------------------------------------------------------------------------
@@ -104,12 +115,14 @@ class LocalRunner:
             actor = self._actors.get(execution_id)
             if actor is not None:
                 return await actor.tell(signal, key)
-            return await self._tell_ended(execution_id, signal)
+            return await self._tell_ended(execution_id, signal, key)
 
     async def _begin(self, request: StartExecution, key: IdempotencyKey | None) -> Accepted:
         if self.is_closing:
             raise Unavailable("The server is stopping.")
         execution_id = request.execution_id or new_execution_id()
+        if execution_id in self._actors:
+            raise InvalidState(f"Execution {execution_id!r} has started already.")
         actor = self._actor(execution_id, ExecutionMachine())
         return await actor.tell(
             StartRequested(
@@ -125,17 +138,25 @@ class LocalRunner:
             key,
         )
 
-    async def _tell_ended(self, execution_id: ExecutionID, signal: Signal) -> Accepted:
+    async def _tell_ended(
+        self, execution_id: ExecutionID, signal: Signal, key: IdempotencyKey | None
+    ) -> Accepted:
         """An execution without an actor has ended: the machine says what that means."""
         history = await read_all(self._store, execution_id)
         if not history:
             raise NotFound(f"There is no execution {execution_id!r}.")
         machine = ExecutionMachine.replay(history)
-        if not machine.state.status.is_terminal:
-            raise Unavailable(f"Execution {execution_id!r} is not being served; see the logs.")
-        if machine.receive(signal, now=self._ports.clock.now()):
-            raise ExecutionFinished(f"The execution has ended: {machine.state.status}.")
-        return Accepted(execution_id, machine.last_seq)
+        state, tail = machine.state, machine.last_seq
+        if state.status.is_active:
+            raise _not_served(execution_id)
+        now = self._ports.clock.now()
+        if machine.receive(signal, now=now):
+            raise ExecutionFinished(f"The execution has ended: {state.status}.")
+        if key is not None:
+            answers = [keyed_answer(key, tail, now)]
+            row = summary_of(state)
+            await self._store.append(execution_id, (), after=tail, summary=row, answers=answers)
+        return Accepted(execution_id, tail)
 
     @asynccontextmanager
     async def _once(self, key: IdempotencyKey | None) -> AsyncIterator[Accepted | None]:
@@ -144,13 +165,15 @@ class LocalRunner:
             yield None
             return
         name = (key.principal, key.key)
-        lock = self._keys.setdefault(name, asyncio.Lock())
+        held = self._keys.setdefault(name, _KeyLock(asyncio.Lock()))
+        held.users += 1
         try:
-            async with lock:
+            async with held.lock:
                 yield await self._known_answer(key)
         finally:
-            if not lock.locked():
-                self._keys.pop(name, None)
+            held.users -= 1
+            if not held.users:
+                del self._keys[name]
 
     async def _known_answer(self, key: IdempotencyKey) -> Accepted | None:
         stored = await self._store.find_answer(key.principal, key.key, now=self._ports.clock.now())
@@ -183,11 +206,15 @@ class LocalRunner:
     async def events(
         self, execution_id: ExecutionID, *, after: Seq = Seq(0)
     ) -> AsyncIterator[Recorded]:
-        """(after, now], then live; ends behind the terminal event."""
+        """(after, now], then live; ends behind the terminal event.
+
+        Raises NotFound at once, Unavailable where the execution is not served (any more).
+        """
         feed = await self._feed(execution_id)
         try:
-            async for recorded in feed.read(after):
-                yield recorded
+            async with aclosing(feed.read(after)) as found:
+                async for recorded in found:
+                    yield recorded
         finally:
             if execution_id not in self._actors and not feed.readers:
                 self._feeds.pop(execution_id, None)
@@ -216,14 +243,22 @@ class LocalRunner:
         summary = await self._store.summary(execution_id)
         if summary is None:
             raise NotFound(f"There is no execution {execution_id!r}.")
-        return self._feeds.setdefault(
-            execution_id, EventFeed(self._store, execution_id, summary.last_seq)
-        )
+        if execution_id in self._feeds:
+            return self._feeds[execution_id]
+        has_ended = summary.status.is_terminal
+        feed = EventFeed(self._store, execution_id, summary.last_seq, has_ended=has_ended)
+        if not has_ended:
+            feed.fail(_not_served(execution_id))
+        self._feeds[execution_id] = feed
+        return feed
 
     # --- children -------------------------------------------------------------------------------
 
     async def start_child(self, request: StartExecution) -> ExecutionID:
-        """Start a child execution under the id that its parent's visit gives it."""
+        """Start a child under the id that its parent's visit gives it, if it has not been yet."""
+        known = self._actors.get(request.execution_id or ExecutionID(""))
+        if known is not None:
+            return (await known.current_view()).id
         return (await self._begin(request, None)).execution_id
 
     async def ended(self, execution_id: ExecutionID) -> ExecutionView:
@@ -243,8 +278,13 @@ class LocalRunner:
         return Seq(max(0, summary.last_seq - 1))
 
     async def tell_abort(self, execution_id: ExecutionID, signal: AbortRequested) -> None:
-        """End a child whose parent does not want it any more."""
-        await self.signal(execution_id, signal)
+        """End a child whose parent does not want it any more; a full disk only delays that."""
+        try:
+            await self.signal(execution_id, signal)
+        except StorageError:
+            actor = self._actors.get(execution_id)
+            if actor is not None:
+                actor.post(signal)
 
     async def depth(self, execution_id: ExecutionID) -> int:
         """How many parents an execution has."""
@@ -259,19 +299,25 @@ class LocalRunner:
 
     async def recover(self) -> int:
         """Take over everything that has not ended; gives how many executions that were."""
-        recovered = 0
-        for execution_id in await self._store.active():
+        found: dict[ExecutionID, ExecutionMachine] = {}
+        active = await self._store.active()
+        for execution_id in active:
             try:
                 machine = ExecutionMachine.replay(await read_all(self._store, execution_id))
             except Exception:
                 # One log that cannot be folded must not keep the others from running.
                 log.exception("execution_cannot_be_recovered", execution_id=execution_id)
                 continue
-            if machine.last_seq == 0:
-                continue
-            self._actor(execution_id, machine).post(RunnerRestarted())
-            recovered += 1
-        return recovered
+            if machine.last_seq > 0:
+                found[execution_id] = machine
+        # All are there before the first one runs: parents look for their children.
+        actors = [self._actor(execution_id, machine) for execution_id, machine in found.items()]
+        unreadable = set(active) - found.keys()
+        for actor in actors:
+            actor.post(RunnerRestarted())
+            if _is_orphan(found[actor.id].state, found, unreadable):
+                actor.post(AbortRequested(reason="its parent ended"))
+        return len(found)
 
     async def close(self) -> None:
         """Stop everything; what was running is found by the next `recover`."""
@@ -281,10 +327,8 @@ class LocalRunner:
         await self._logbook.close()
 
     def _actor(self, execution_id: ExecutionID, machine: ExecutionMachine) -> ExecutionActor:
-        feed = self._feeds.get(execution_id)
-        if feed is None:
-            feed = EventFeed(self._store, execution_id, machine.last_seq)
-            self._feeds[execution_id] = feed
+        feed = EventFeed(self._store, execution_id, machine.last_seq)
+        self._feeds[execution_id] = feed
         actor = ExecutionActor(execution_id, machine, feed, self._parts)
         self._actors[execution_id] = actor
         return actor
@@ -310,3 +354,21 @@ class LocalRunner:
             models=self._ports.models,
             sub_diagrams=ChildExecutions(self, self._ports.load_child, state.id, visit),
         )
+
+
+def _is_orphan(
+    state: ExecutionState,
+    recovered: Mapping[ExecutionID, ExecutionMachine],
+    unreadable: Collection[ExecutionID],
+) -> bool:
+    """Did the process die between the end of a parent and that of its child?"""
+    if state.parent_id is None or state.parent_id in unreadable:
+        return False
+    parent = recovered.get(state.parent_id)
+    return parent is None or parent.state.ending is not None
+
+
+def _not_served(execution_id: ExecutionID) -> Unavailable:
+    return Unavailable(
+        f"Execution {execution_id!r} is not being served; the server's log says why."
+    )

@@ -23,7 +23,7 @@ DEPTH_MAX = 50
 
 
 class ChildFailed(NodeError):
-    """A child execution could not be started."""
+    """A child execution could not be started, or is not served any more."""
 
     code = "CHILD_FAILED"
 
@@ -37,7 +37,7 @@ class Host(Protocol):
         ...
 
     async def start_child(self, request: StartExecution) -> ExecutionID:
-        """Start an execution under the id that the request names."""
+        """Start an execution under the id that the request names, if that has not been done."""
         ...
 
     async def ended(self, execution_id: ExecutionID) -> ExecutionView:
@@ -78,6 +78,14 @@ class ChildExecutions:
             if not self._host.is_closing:
                 await self._abort(child_id)
             raise
+        except NodeError:
+            raise
+        except DipeoError as error:
+            if self._host.is_closing:
+                # No failure: this NodeRun is about to be cancelled, and the next server runs it.
+                await asyncio.get_running_loop().create_future()
+            message = f"The sub-diagram cannot run: {error.message}"
+            raise ChildFailed(message, hint=error.hint) from error
         return result_of(view)
 
     async def run_many(
@@ -114,10 +122,7 @@ class ChildExecutions:
             parent_id=self._parent,
             parent=self._run,
         )
-        try:
-            await self._host.start_child(request)
-        except DipeoError as error:
-            raise ChildFailed(f"The sub-diagram did not start: {error.message}") from error
+        await self._host.start_child(request)
         return await self._host.ended(child_id)
 
     async def _abort(self, child_id: ExecutionID) -> None:
