@@ -71,7 +71,7 @@ class LineBuffer:
 
     def _settle(self, count: int, sent: asyncio.Future[None]) -> None:
         self._sent = None
-        error = sent.exception()
+        error = None if sent.cancelled() else sent.exception()
         if error is not None:
             log.warning("log_lines_lost", lines=count, error=str(error))
         self._arm()

@@ -130,6 +130,10 @@ class Writer:
         self._raw.batch = batch
         try:
             await self._connection.commit()
+        except asyncio.CancelledError:  # The loop is being torn down: what came of it is unknown.
+            for unit in batch:
+                unit.done.cancel()
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must learn of it.
             for unit in batch:
                 _tell(unit, error)
