@@ -25,7 +25,7 @@ from dipeo_server.api.types.enums import DiagramFormat
 from dipeo_server.api.types.execution import (
     Barrier,
     ExecutionConnection,
-    ExecutionState,
+    ExecutionStateType,
     barrier,
     execution_page,
     find_execution,
@@ -121,7 +121,7 @@ class Query:
         return diagram_report(*await asyncio.to_thread(judge))
 
     @computed
-    async def execution(self, info: Info, id: AnyID) -> ExecutionState | None:
+    async def execution(self, info: Info, id: AnyID) -> ExecutionStateType | None:
         """One run; null if there is none with that id."""
         return await find_execution(info.context, ExecutionID(id))
 

@@ -15,8 +15,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(strawberry.field, StrawberryField))
 def object_type(cls: type[T]) -> type[T]:
-    """An object type of the schema."""
-    return strawberry.type(cls, description=_description(cls))
+    """An object type of the schema; the source documents' `…StateType` is `…State` there."""
+    is_documents_own = cls.__name__.endswith("StateType")
+    name = cls.__name__.removesuffix("Type") if is_documents_own else None
+    return strawberry.type(cls, name=name, description=_description(cls))
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(strawberry.field, StrawberryField))

@@ -76,7 +76,7 @@ from dipeo_server.errors import NotFound
 
 
 @object_type
-class ExecutionState(Node):
+class ExecutionStateType(Node):
     """One run.
 
     Subscribe with `after: lastSequence` to go on from this snapshot without gap or duplicate.
@@ -196,7 +196,7 @@ class ExecutionState(Node):
         return [timeline_entry(run) for run in history.runs]
 
     @computed
-    async def parent(self, info: Info) -> ExecutionState | None:
+    async def parent(self, info: Info) -> ExecutionStateType | None:
         """The run that started this one for a sub-diagram."""
         if self.parent_id is None:
             return None
@@ -240,7 +240,7 @@ class Barrier(Node):
     execution_id: strawberry.Private[ExecutionID]
 
     @computed
-    async def execution(self, info: Info) -> ExecutionState:
+    async def execution(self, info: Info) -> ExecutionStateType:
         """The run that waits for it."""
         found = await find_execution(info.context, self.execution_id)
         if found is None:
@@ -252,7 +252,7 @@ class Barrier(Node):
 class ExecutionConnectionEdge:
     """A run in a list."""
 
-    node: ExecutionState = strawberry.field(description="The run.")
+    node: ExecutionStateType = strawberry.field(description="The run.")
     cursor: str = strawberry.field(description="Its place in the list.")
 
 
@@ -261,14 +261,14 @@ class ExecutionConnection:
     """A page of runs, newest first."""
 
     edges: list[ExecutionConnectionEdge] = strawberry.field(description="The runs with places.")
-    nodes: list[ExecutionState] = strawberry.field(description="The runs.")
+    nodes: list[ExecutionStateType] = strawberry.field(description="The runs.")
     page_info: PageInfo = strawberry.field(description="Where the page lies in the list.")
     total_count: int = strawberry.field(description="How many there are on all pages.")
 
 
 async def find_execution(
     context: OperationContext, execution_id: ExecutionID
-) -> ExecutionState | None:
+) -> ExecutionStateType | None:
     """The run with that id, or None."""
     view = await context.views.load(execution_id)
     return None if view is None else execution_state(view)
@@ -280,7 +280,7 @@ async def execution_page(info: Info, query: ExecutionQuery) -> ExecutionConnecti
     A loaded run is shown from its view alone, so that `lastSequence` belongs to the rest.
     """
     page = await info.context.runner.list_executions(query)
-    nodes: list[ExecutionState] = []
+    nodes: list[ExecutionStateType] = []
     is_deep = needs_views(info.selected_fields)
     for row in page.items:
         found = await find_execution(info.context, row.id) if is_deep else None
@@ -288,7 +288,7 @@ async def execution_page(info: Info, query: ExecutionQuery) -> ExecutionConnecti
     return _connection(page, nodes)
 
 
-def _connection(page: ExecutionPage, nodes: list[ExecutionState]) -> ExecutionConnection:
+def _connection(page: ExecutionPage, nodes: list[ExecutionStateType]) -> ExecutionConnection:
     edges = [
         ExecutionConnectionEdge(node=node, cursor=cursor_of(node.execution_id)) for node in nodes
     ]
@@ -305,9 +305,9 @@ def _connection(page: ExecutionPage, nodes: list[ExecutionState]) -> ExecutionCo
     )
 
 
-def execution_state(view: ExecutionView) -> ExecutionState:
+def execution_state(view: ExecutionView) -> ExecutionStateType:
     """The GraphQL value of a loaded run."""
-    return ExecutionState(
+    return ExecutionStateType(
         id=strawberry.ID(view.id),
         status=view.status,
         is_active=view.status.is_active,
@@ -324,9 +324,9 @@ def execution_state(view: ExecutionView) -> ExecutionState:
     )
 
 
-def listed_execution(row: ExecutionSummary) -> ExecutionState:
+def listed_execution(row: ExecutionSummary) -> ExecutionStateType:
     """The GraphQL value of a run's row."""
-    return ExecutionState(
+    return ExecutionStateType(
         id=strawberry.ID(row.id),
         status=row.status,
         is_active=row.status.is_active,

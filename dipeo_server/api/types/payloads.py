@@ -5,7 +5,7 @@ from __future__ import annotations
 import strawberry
 
 from dipeo_server.api.types.described import object_type
-from dipeo_server.api.types.execution import Barrier, ExecutionState
+from dipeo_server.api.types.execution import Barrier, ExecutionStateType
 from dipeo_server.api.types.problems import UserError
 
 
@@ -13,7 +13,7 @@ from dipeo_server.api.types.problems import UserError
 class ExecutionPayload:
     """A run, or why there is none."""
 
-    execution: ExecutionState | None = strawberry.field(
+    execution: ExecutionStateType | None = strawberry.field(
         default=None, description="The run behind the change; null where it was refused."
     )
     errors: list[UserError] = strawberry.field(
@@ -28,7 +28,7 @@ class BarrierPayload:
     barrier: Barrier | None = strawberry.field(
         default=None, description="The barrier behind the decision; null where it was refused."
     )
-    execution: ExecutionState | None = strawberry.field(
+    execution: ExecutionStateType | None = strawberry.field(
         default=None, description="The run behind the decision; null where it was refused."
     )
     errors: list[UserError] = strawberry.field(

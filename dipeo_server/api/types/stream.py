@@ -8,7 +8,7 @@ import strawberry
 
 from dipeo_server.api.types import events
 from dipeo_server.api.types.described import object_type
-from dipeo_server.api.types.execution import ExecutionState
+from dipeo_server.api.types.execution import ExecutionStateType
 
 
 @object_type
@@ -19,7 +19,7 @@ class ResyncRequired:
     """
 
     reason: str = strawberry.field(description="Why.")
-    snapshot: ExecutionState = strawberry.field(description="The run as it is now.")
+    snapshot: ExecutionStateType = strawberry.field(description="The run as it is now.")
 
 
 ExecutionStreamItem: TypeAlias = Annotated[
