@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,23 +44,34 @@ _READ_PRAGMAS: Final = (
 )
 
 
-def make_private(path: Path) -> None:
+def make_private(path: Path) -> Path:
     """Make the file and its folders where there are none; what we make nobody else may read.
 
-    Raises StorageError.
+    Gives the path without links: a store has one name, and so one lock. Raises StorageError.
     """
     try:
-        for folder in reversed(path.parents):
+        place = path.resolve()
+        if place.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        for folder in reversed(place.parents):
             if not folder.exists():
                 folder.mkdir(mode=0o700, exist_ok=True)
-        _make_file(path)
-    except OSError as error:
-        message = f"{path} cannot be opened as a store: {error.strerror}."
+        _make_file(place)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle.
+        reason = getattr(error, "strerror", None) or error
+        message = f"{path} cannot be opened as a store: {reason}."
         raise StorageError(message, hint=_ANOTHER_PATH) from error
+    return place
 
 
 def _make_file(path: Path) -> None:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    """An empty file, unless there is one.
+
+    One that is there is not even opened: closing it would drop the locks that this process may
+    hold on it, and let others change the store under us.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 async def open_for_writing(

@@ -68,7 +68,7 @@ class SQLiteStore:
     @classmethod
     async def open(cls, path: Path) -> Self:
         """Open or create the store. Raises StoreLocked, StorageError."""
-        make_private(path)
+        path = make_private(path)
         opened = AsyncExitStack()
         try:
             opened.callback(StoreLock(path).release)

@@ -94,7 +94,7 @@ class Writer:
 
         Cancelling the future does not cancel the work. Raises StorageError behind `close`.
         """
-        if self._is_closing:
+        if self._is_closing or self._task.done():
             raise closed()
         unit = Unit(work, asyncio.get_running_loop().create_future())
         self._queue.append(unit)

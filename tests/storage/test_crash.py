@@ -123,6 +123,32 @@ async def test_a_second_opening_in_one_process_is_refused_too(tmp_path: Path) ->
     await store.close()
 
 
+async def test_a_link_to_a_store_that_is_open_is_refused(tmp_path: Path) -> None:
+    store = await SQLiteStore.open(tmp_path / "store.db")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link.db").symlink_to(tmp_path / "store.db")
+    with pytest.raises(StoreLocked):
+        await SQLiteStore.open(tmp_path / "elsewhere" / "link.db")
+    await store.close()
+
+
+async def test_who_was_refused_has_not_unlocked_the_store(tmp_path: Path) -> None:
+    """A process that closes a file loses its locks on it, whoever in the process took them."""
+    path = tmp_path / "store.db"
+    store = await SQLiteStore.open(path)
+    with pytest.raises(StoreLocked):
+        await SQLiteStore.open(path)
+    program = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute(sys.argv[2])"
+    stranger = subprocess.run(
+        [sys.executable, "-c", program, str(path), "PRAGMA journal_mode = DELETE"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "database is locked" in stranger.stderr
+    await store.close()
+
+
 def test_a_process_that_closes_its_store_ends_in_silence() -> None:
     """Threads of open connections would keep it alive; warnings would say what stayed open."""
     program = """
@@ -144,7 +170,7 @@ async def main():
         else:
             await closing
 
-asyncio.run(main())
+asyncio.run(main(), debug=False)  # Slow steps are no matter here.
 """
     for arguments in ([], ["cancelled"]):
         ended = subprocess.run(
