@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dipeo_server.errors import StorageError
-from dipeo_server.storage.database import APPLICATION_ID, open_for_writing
+from dipeo_server.storage.database import APPLICATION_ID, open_for_reading, open_for_writing
 from dipeo_server.storage.queries import load_migrations
 from dipeo_server.storage.sqlite import SQLiteStore
 from tests.storage.records import ONE, extend, keyed, line
@@ -109,6 +109,11 @@ async def test_a_path_through_a_file_is_refused(path: Path) -> None:
     assert refusal.hint == "Give another path with --store."
 
 
+async def test_links_in_a_circle_are_refused(path: Path) -> None:
+    path.symlink_to(path)
+    assert "cannot be opened as a store" in str(await refusal_of(path))
+
+
 async def test_a_store_that_was_refused_can_be_opened_later(path: Path) -> None:
     await fill(path)
     ask(path, "PRAGMA user_version = 99")
@@ -151,6 +156,36 @@ async def test_not_even_by_replacing_them(path: Path) -> None:
             await connection.execute_fetchall(
                 "INSERT OR REPLACE INTO events VALUES (1, 2, '', 'k', 1, x'')"
             )
+
+
+# --- the connections ----------------------------------------------------------------------------
+
+
+async def test_the_writer_is_as_durable_as_it_can_be(path: Path) -> None:
+    expected = {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "recursive_triggers": 1,
+        "busy_timeout": 5000,
+        "trusted_schema": 0,
+        "cell_size_check": 1,
+        "journal_size_limit": 64 * 1024 * 1024,
+        "wal_autocheckpoint": 1000,
+        "temp_store": 2,
+    }
+    async with AsyncExitStack() as stack:
+        connection, _ = await open_for_writing(path, stack, load_migrations())
+        for name, value in expected.items():
+            assert list(await connection.execute_fetchall(f"PRAGMA {name}")) == [(value,)], name
+
+
+async def test_a_reader_cannot_write(path: Path) -> None:
+    await fill(path)
+    async with AsyncExitStack() as stack:
+        connection = await open_for_reading(path, stack)
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            await connection.execute_fetchall("DELETE FROM idempotency")
 
 
 # --- versions to come ---------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import random
 import sqlite3
 from collections.abc import AsyncIterator
@@ -34,6 +35,16 @@ async def test_appends_one_after_the_other_take_one_commit_each(store: SQLiteSto
     for after in range(200):
         await extend(store, ONE, 1, after=after)
     assert store.commits <= 1.05 * 200
+
+
+async def test_an_append_crosses_to_the_writers_thread_once(
+    store: SQLiteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "aiosqlite")
+    for after in range(10):
+        await extend(store, ONE, 5, after=5 * after, keys=[keyed(str(after))])
+    crossings = [each for each in caplog.messages if each.startswith("executing")]
+    assert len(crossings) == 10
 
 
 async def test_a_unit_that_fails_takes_no_other_with_it(store: SQLiteStore) -> None:
