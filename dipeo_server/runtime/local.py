@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
@@ -112,14 +112,14 @@ class LocalRunner:
         async with self._once(key) as known:
             if known is not None:
                 return known
+            self._check_open()
             actor = self._actors.get(execution_id)
             if actor is not None:
                 return await actor.tell(signal, key)
             return await self._tell_ended(execution_id, signal, key)
 
     async def _begin(self, request: StartExecution, key: IdempotencyKey | None) -> Accepted:
-        if self.is_closing:
-            raise Unavailable("The server is stopping.")
+        self._check_open()
         execution_id = request.execution_id or new_execution_id()
         if execution_id in self._actors:
             raise InvalidState(f"Execution {execution_id!r} has started already.")
@@ -137,6 +137,10 @@ class LocalRunner:
             ),
             key,
         )
+
+    def _check_open(self) -> None:
+        if self.is_closing:
+            raise Unavailable("The server is stopping.")
 
     async def _tell_ended(
         self, execution_id: ExecutionID, signal: Signal, key: IdempotencyKey | None
@@ -205,7 +209,7 @@ class LocalRunner:
 
     async def events(
         self, execution_id: ExecutionID, *, after: Seq = Seq(0)
-    ) -> AsyncIterator[Recorded]:
+    ) -> AsyncGenerator[Recorded, None]:
         """(after, now], then live; ends behind the terminal event.
 
         Raises NotFound at once, Unavailable where the execution is not served (any more).
