@@ -39,13 +39,24 @@ def plain_json(value: Any) -> Any:
     if value is None or value is True or value is False:
         return value
     try:
-        encoded = orjson.dumps(value, option=_OPTIONS)
+        encoded = orjson.dumps(value, default=_plainer, option=_OPTIONS)
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise NotPlain(f"The output is not plain JSON: {error}.") from error
     if len(encoded) > OUTPUT_BYTES_MAX:
         message = f"The output has {len(encoded):,} bytes; the limit is {OUTPUT_BYTES_MAX:,}."
         raise OutputTooLarge(message, hint="Write it to a file and pass the path on.")
     return orjson.loads(encoded)
+
+
+def _plainer(value: Any) -> Any:
+    """What is JSON but for its type: other maps, tuples with names, numbers of libraries."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, float):
+        return float(value)
+    raise TypeError
 
 
 def plain_result(result: HandlerResult) -> HandlerResult:
