@@ -100,7 +100,7 @@ class EventCodec:
 def json_bytes(value: Any) -> bytes:
     """A value of JSON values and dataclasses as UTF-8 JSON. Raises StorageError for others."""
     try:
-        return orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z)
+        return orjson.dumps(value, default=_plain)
     except orjson.JSONEncodeError:
         pass  # Perhaps it is only too large or too deep for orjson.
     try:

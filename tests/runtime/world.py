@@ -119,7 +119,8 @@ class World:
         async with asyncio.timeout(SECONDS_MAX), aclosing(events):
             async for recorded in events:
                 run = getattr(recorded.event, "node_run", None)
-                if isinstance(recorded.event, kind) and (not node or run.node == node):
+                named = run.node if run else None
+                if isinstance(recorded.event, kind) and node in ("", named):
                     return recorded
         raise AssertionError(f"{execution_id} ended without {kind.__name__}")
 
@@ -151,7 +152,7 @@ async def world(
     known = children or {}
 
     async def load_child(child: ChildRun, parent_path: str | None) -> ExecutableDiagram:
-        if child.path not in known:
+        if child.path is None or child.path not in known:
             raise FileMissing(f"There is no diagram {child.path!r}.")
         return diagram(known[child.path])
 

@@ -45,6 +45,12 @@ class EventLogs:
         then = await extend(store, ONE, 2, after=3, at=NOON + timedelta(microseconds=1))
         assert list(await store.read(ONE)) == first + then
 
+    async def test_events_of_one_append_have_times_of_their_own(self, store: StateStore) -> None:
+        times = [NOON + timedelta(seconds=second) for second in (0, 0, 3, 5)]
+        new = [replace(each, at=at) for each, at in zip(events(4), times, strict=True)]
+        await store.append(ONE, new, after=Seq(0), summary=row(ONE, 4))
+        assert [recorded.at for recorded in await store.read(ONE)] == times
+
     async def test_a_page_begins_behind_a_sequence_and_is_bounded(self, store: StateStore) -> None:
         await extend(store, ONE, 10)
         page = await store.read(ONE, after=Seq(3), limit=4)
@@ -185,6 +191,13 @@ class Lists:
         second = await store.list_executions(ExecutionQuery(first=2, after=first.items[-1].id))
         assert [item.id for item in second.items] == [execution(1), execution(0)]
         assert second.has_previous
+
+    async def test_beyond_the_ends_lies_what_the_cursor_stands_for(self, store: StateStore) -> None:
+        await extend(store, ONE)
+        behind = await store.list_executions(ExecutionQuery(after=ONE))
+        assert (behind.items, behind.has_previous, behind.has_next) == ((), True, False)
+        before = await store.list_executions(ExecutionQuery(last=5, before=ONE))
+        assert (before.items, before.has_previous, before.has_next) == ((), False, True)
 
     @pytest.mark.parametrize(
         "field, query",
@@ -358,7 +371,7 @@ class Closing:
                 await request
 
     async def test_closing_waits_for_what_was_asked_before(self, store: StateStore) -> None:
-        asked = [asyncio.create_task(extend(store, execution(number))) for number in range(50)]
+        asked = [asyncio.create_task(extend(store, execution(number))) for number in range(1_500)]
         await asyncio.sleep(0)
         await store.close()
         outcomes = await asyncio.gather(*asked, return_exceptions=True)

@@ -67,6 +67,15 @@ async def test_a_closed_store_is_one_file_and_a_lock_nobody_holds(path: Path) ->
     await store.close()
 
 
+async def test_the_write_ahead_log_is_emptied_even_while_somebody_looks_on(path: Path) -> None:
+    store = await SQLiteStore.open(path)
+    await extend(store, ONE)
+    with closing(sqlite3.connect(path)) as onlooker:
+        assert onlooker.execute("SELECT count(*) FROM events").fetchall() == [(1,)]
+        await store.close()
+        assert path.with_name("store.db-wal").stat().st_size == 0
+
+
 # --- what is refused ----------------------------------------------------------------------------
 
 

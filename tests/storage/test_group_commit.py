@@ -8,6 +8,8 @@ import logging
 import random
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,10 @@ import pytest
 from dipeo_server.domains.execution.ids import Seq
 from dipeo_server.domains.execution.output import TokenUsage
 from dipeo_server.errors import ConcurrentAppend, IdempotencyMismatch, StorageError
+from dipeo_server.storage.database import open_for_writing
+from dipeo_server.storage.queries import load_migrations
 from dipeo_server.storage.sqlite import SQLiteStore
+from dipeo_server.storage.writer import Writer
 from tests.storage.records import NOON, ONE, execution, extend, keyed, row
 
 
@@ -72,6 +77,31 @@ async def test_a_unit_that_fails_takes_no_other_with_it(store: SQLiteStore) -> N
         0,
         3,
     ]
+
+
+async def test_an_error_of_the_store_itself_fails_its_batch_and_no_later_one(
+    tmp_path: Path,
+) -> None:
+    async with AsyncExitStack() as stack:
+        opened = await open_for_writing(tmp_path / "store.db", stack, load_migrations())
+        writer = Writer(*opened)
+        stack.push_async_callback(writer.close)
+
+        def count(number: int, connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO execution_counts VALUES (?, 1)", (str(number),))
+
+        def fail(connection: sqlite3.Connection) -> None:
+            connection.execute("SELECT * FROM nowhere")
+
+        units = [partial(count, 1), fail, partial(count, 2)]
+        outcomes = await asyncio.gather(
+            *[writer.commit(unit) for unit in units], return_exceptions=True
+        )
+        assert [type(outcome) for outcome in outcomes] == [StorageError] * 3
+        assert "no such table: nowhere" in str(outcomes[0])
+        await writer.commit(partial(count, 3))
+        found = await opened[0].execute_fetchall("SELECT status FROM execution_counts")
+        assert list(found) == [("3",)]
 
 
 async def test_a_storm_of_cancelled_callers_tears_nothing(store: SQLiteStore) -> None:

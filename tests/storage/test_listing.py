@@ -107,6 +107,26 @@ def test_no_page_has_to_be_sorted(
 
 
 @pytest.mark.parametrize(
+    "query, index",
+    [
+        (ExecutionQuery(statuses=ENDED), "executions_status"),
+        (ExecutionQuery(is_active=True), "executions_status"),
+        (ExecutionQuery(parent_id=execution(0), statuses=ENDED), "executions_parent"),
+        (ExecutionQuery(diagram_id="d1", is_active=True), "executions_diagram"),
+        (ExecutionQuery(has_waiting_barriers=True, is_active=True), "executions_waiting"),
+    ],
+)
+def test_the_index_that_tells_most_is_walked(
+    connection: Connection, query: ExecutionQuery, index: str
+) -> None:
+    text, values = Selection(query).rows(Bounds(below=9), 50, oldest_first=False)
+    plan = connection.execute(f"EXPLAIN QUERY PLAN {text}", values).fetchall()
+    steps = [step[-1] for step in plan if "executions" in step[-1]]
+    assert steps
+    assert all(f"USING INDEX {index} " in step for step in steps), steps
+
+
+@pytest.mark.parametrize(
     "name", ["read_events", "summary", "find_key", "read_logs", "read_node_logs", "position"]
 )
 def test_no_read_scans_a_table(connection: Connection, name: str) -> None:

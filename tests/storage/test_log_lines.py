@@ -99,6 +99,15 @@ async def test_readers_and_writers_at_once_lose_and_repeat_nothing(store: SQLite
     assert seen == [str(number) for number in range(300)]
 
 
+async def test_lines_that_came_while_others_were_written_are_read_too(store: SQLiteStore) -> None:
+    await store.append_logs(ONE, [line("under way")])
+    reader = asyncio.create_task(store.read_logs(ONE))
+    await asyncio.sleep(0)
+    await store.append_logs(ONE, [line("since then")])
+    assert [each.text for each in await store.read_logs(ONE)] == ["under way", "since then"]
+    await reader
+
+
 async def test_a_reader_that_goes_away_takes_no_lines_along(store: SQLiteStore) -> None:
     await store.append_logs(ONE, [line("kept")])
     reader = asyncio.create_task(store.read_logs(ONE))
