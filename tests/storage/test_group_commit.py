@@ -93,9 +93,11 @@ async def test_an_error_of_the_store_itself_fails_its_batch_and_no_later_one(
         def fail(connection: sqlite3.Connection) -> None:
             connection.execute("SELECT * FROM nowhere")
 
-        units = [partial(count, 1), fail, partial(count, 2)]
         outcomes = await asyncio.gather(
-            *[writer.commit(unit) for unit in units], return_exceptions=True
+            writer.commit(partial(count, 1)),
+            writer.commit(fail),
+            writer.commit(partial(count, 2)),
+            return_exceptions=True,
         )
         assert [type(outcome) for outcome in outcomes] == [StorageError] * 3
         assert "no such table: nowhere" in str(outcomes[0])

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from dipeo_server.domains.diagram.formats.json_values import DOCUMENT_BYTES_MAX
 from dipeo_server.domains.diagram.formats.light import read_light
 from dipeo_server.domains.diagram.formats.light_writer import write_light
 from dipeo_server.domains.diagram.formats.loaded import Loaded
-from dipeo_server.domains.diagram.formats.yaml_document import DOCUMENT_BYTES_MAX
 from dipeo_server.domains.diagram.model import DomainDiagram, Location
 from dipeo_server.domains.diagram.spec import NodeSpec
 from dipeo_server.domains.diagram.validate import report

@@ -119,10 +119,21 @@ def test_a_label_has_a_limit(read: Read) -> None:
         assert [problem.code for problem in loaded.problems] == codes
 
 
-def test_an_id_is_kept_but_is_no_prop(read: Read) -> None:
-    node = first_node(read("nodes: [{label: A, id: node_77}]"))
-    assert node.extra == {"id": "node_77"}
-    assert node.props == {}
+def test_a_written_id_is_the_nodes_id_and_no_prop(read: Read) -> None:
+    node = first_node(read("nodes: [{label: A, id: 77}]"))
+    assert (node.id, node.props, node.extra) == ("77", {}, {})
+
+
+def test_an_id_belongs_to_the_first_that_claims_it(read: Read) -> None:
+    loaded = read("nodes: [{label: A}, {label: B, id: node_0}, {label: C, id: node_0}]")
+    assert loaded.diagram is not None
+    assert [node.id for node in loaded.diagram.nodes] == ["node_0~1", "node_0", "node_2"]
+    assert loaded.diagram.nodes[2].extra == {"id": "node_0"}
+
+
+def test_fields_below_extra_are_neither_props_nor_lost(read: Read) -> None:
+    node = first_node(read("nodes: [{label: A, $extra: {width: 3, label: x}}]"))
+    assert (node.label, node.props, node.extra) == ("A", {}, {"width": 3, "label": "x"})
 
 
 def test_faults_of_fields_name_the_node(read: Read) -> None:

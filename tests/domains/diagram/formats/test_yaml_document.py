@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipeo_server.domains.diagram.formats.json_values import fault_of
-from dipeo_server.domains.diagram.formats.yaml_document import DOCUMENT_BYTES_MAX, parse_yaml
+from dipeo_server.domains.diagram.formats.json_values import DOCUMENT_BYTES_MAX, fault_of
+from dipeo_server.domains.diagram.formats.yaml_document import parse_yaml
 from dipeo_server.domains.diagram.model import Location
 from dipeo_server.domains.diagram.problem import DiagramInvalid, DiagramProblem
 
