@@ -11,49 +11,27 @@ from dipeo_server.api.context import Info, OperationContext
 from dipeo_server.api.ids import Kind, PartID
 from dipeo_server.api.types.arguments import (
     After,
-    AfterLine,
-    AfterSequence,
     AnyBarrierStatus,
-    EventsFirst,
     First,
-    NodeKey,
-    NodeStatuses,
-    Occurrence,
-    OneNodeKey,
 )
 from dipeo_server.api.types.described import computed, object_type
 from dipeo_server.api.types.diagram import (
     Diagram,
     DiagramRevision,
-    Graph,
     inline_revision,
 )
 from dipeo_server.api.types.enums import ExecutionAction
-from dipeo_server.api.types.events import ExecutionEventConnection
-from dipeo_server.api.types.figures import (
-    ExecutionMetrics,
-    TimelineEntry,
-    execution_metrics,
-    timeline_entry,
-)
-from dipeo_server.api.types.logs import LogConnection
+from dipeo_server.api.types.execution_facts import ExecutionFacts, whole_of
 from dipeo_server.api.types.node_state import (
-    NodeState,
-    Whole,
     duration,
-    node_state,
-    output_of,
 )
 from dipeo_server.api.types.outcome import (
-    Envelope,
     ExecutionError,
     TokenUsage,
-    envelope,
     execution_error,
     stored_error,
     token_usage,
 )
-from dipeo_server.api.types.pages import EVENTS_DEFAULT, event_page, log_page
 from dipeo_server.api.types.paging import (
     PAGE_DEFAULT,
     Node,
@@ -76,7 +54,7 @@ from dipeo_server.errors import NotFound
 
 
 @object_type
-class ExecutionStateType(Node):
+class ExecutionStateType(ExecutionFacts, Node):
     """One run.
 
     Subscribe with `after: lastSequence` to go on from this snapshot without gap or duplicate.
@@ -96,104 +74,23 @@ class ExecutionStateType(Node):
     diagram: Diagram | None = strawberry.field(
         default=None, description="The stored diagram; null for an inline document."
     )
-    execution_id: strawberry.Private[ExecutionID]
     parent_id: strawberry.Private[ExecutionID | None]
-    view: strawberry.Private[ExecutionView | None]
-
-    @computed
-    async def variables(self, info: Info) -> JSON:
-        """The execution variables."""
-        return JSON(dict((await self._view(info)).variables))
 
     @computed
     async def revision(self, info: Info) -> DiagramRevision | None:
         """The diagram as it runs."""
-        whole = _whole(await self._view(info), info.context)
+        whole = whole_of(await self.loaded_view(info), info.context)
         return inline_revision(whole.graph, self.execution_id, whole.created_at)
-
-    @computed
-    async def node_states(self, info: Info, statuses: NodeStatuses = None) -> list[NodeState]:
-        """How each node stands, in document order."""
-        view = await self._view(info)
-        whole = _whole(view, info.context)
-        wanted = None if statuses is None else set(statuses)
-        return [
-            node_state(node.key, stood, whole)
-            for node, stood in zip(view.diagram.nodes, view.nodes, strict=True)
-            if wanted is None or stood.status in wanted
-        ]
-
-    @computed
-    async def node_state(self, info: Info, node_key: NodeKey) -> NodeState | None:
-        """How one node stands."""
-        view = await self._view(info)
-        index = view.diagram.index_of.get(node_key)
-        if index is None:
-            return None
-        return node_state(node_key, view.nodes[index], _whole(view, info.context))
-
-    @computed
-    async def node_outputs(self, info: Info) -> list[Envelope]:
-        """The last result of each node that has one."""
-        view = await self._view(info)
-        made_at = _created_at(view)
-        return [envelope(made, view.id, made_at) for made in view.outputs.values()]
-
-    @computed
-    async def output(
-        self, info: Info, node_key: NodeKey, occurrence: Occurrence = None
-    ) -> Envelope | None:
-        """What one node gave."""
-        view = await self._view(info)
-        made = view.outputs.get(node_key)
-        if occurrence is None or (made is not None and made.occurrence == occurrence):
-            return envelope(made, view.id, _created_at(view)) if made is not None else None
-        return await output_of(info.context, view.id, node_key, occurrence)
 
     @computed
     async def barriers(self, info: Info, status: AnyBarrierStatus = None) -> list[Barrier]:
         """Where people were asked."""
-        view = await self._view(info)
+        view = await self.loaded_view(info)
         return [
             barrier(record, view.id)
             for record in view.barriers
             if status is None or record.status is status
         ]
-
-    @computed
-    async def events(
-        self,
-        info: Info,
-        first: EventsFirst = EVENTS_DEFAULT,
-        after: AfterSequence = strawberry.UNSET,
-    ) -> ExecutionEventConnection:
-        """Its log, a page at a time."""
-        behind = after if isinstance(after, int) else Seq(0)
-        return await event_page(info.context, self.execution_id, first=first, after=behind)
-
-    @computed
-    async def logs(
-        self,
-        info: Info,
-        first: EventsFirst = EVENTS_DEFAULT,
-        after: AfterLine = None,
-        node_key: OneNodeKey = None,
-    ) -> LogConnection:
-        """What its nodes printed, a page at a time."""
-        return await log_page(
-            info.context, self.execution_id, first=first, after=after, node=node_key
-        )
-
-    @computed
-    async def metrics(self, info: Info) -> ExecutionMetrics:
-        """How it went, as figures."""
-        return execution_metrics(await info.context.histories.load(self.execution_id))
-
-    @computed
-    async def timeline(self, info: Info) -> list[TimelineEntry]:
-        """Every attempt of every visit, in the order of their starts."""
-        history = await info.context.histories.load(self.execution_id)
-        return [timeline_entry(run) for run in history.runs]
 
     @computed
     async def parent(self, info: Info) -> ExecutionStateType | None:
@@ -213,13 +110,6 @@ class ExecutionStateType(Node):
             after=execution_at(after, "after"),
         )
         return await execution_page(info, query)
-
-    async def _view(self, info: Info) -> ExecutionView:
-        """What this snapshot was made from; loaded where a list did not need it."""
-        found = self.view or await info.context.views.load(self.execution_id)
-        if found is None:
-            raise NotFound(f"There is no execution {self.execution_id!r}.")
-        return found
 
 
 @object_type
@@ -370,18 +260,3 @@ def barrier(record: BarrierRecord, execution_id: ExecutionID) -> Barrier:
         reason=record.reason,
         execution_id=execution_id,
     )
-
-
-def _whole(view: ExecutionView, context: OperationContext) -> Whole:
-    return Whole(
-        view.id,
-        Graph(view.diagram),
-        _created_at(view),
-        lambda: context.histories.load(view.id),
-    )
-
-
-def _created_at(view: ExecutionView) -> datetime:
-    if view.created_at is None:
-        raise RuntimeError("An execution that can be seen has begun.")
-    return view.created_at

@@ -1,0 +1,146 @@
+"""What is to be told about a run from its state and its log, apart from what else it leads to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import strawberry
+from strawberry.scalars import JSON
+
+from dipeo_server.api.context import Info, OperationContext
+from dipeo_server.api.types.arguments import (
+    AfterLine,
+    AfterSequence,
+    EventsFirst,
+    NodeKey,
+    NodeStatuses,
+    Occurrence,
+    OneNodeKey,
+)
+from dipeo_server.api.types.described import computed, object_type
+from dipeo_server.api.types.diagram import Graph
+from dipeo_server.api.types.events import ExecutionEventConnection
+from dipeo_server.api.types.figures import (
+    ExecutionMetrics,
+    TimelineEntry,
+    execution_metrics,
+    timeline_entry,
+)
+from dipeo_server.api.types.logs import LogConnection
+from dipeo_server.api.types.node_state import NodeState, Whole, node_state, output_of
+from dipeo_server.api.types.outcome import Envelope, envelope
+from dipeo_server.api.types.pages import EVENTS_DEFAULT, event_page, log_page
+from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.domains.execution.state import ExecutionView
+from dipeo_server.errors import NotFound
+
+
+@object_type
+class ExecutionFacts:
+    """What a run tells about itself; the base of `ExecutionState`."""
+
+    execution_id: strawberry.Private[ExecutionID]
+    view: strawberry.Private[ExecutionView | None]
+
+    @computed
+    async def variables(self, info: Info) -> JSON:
+        """The execution variables."""
+        return JSON(dict((await self.loaded_view(info)).variables))
+
+    @computed
+    async def node_states(self, info: Info, statuses: NodeStatuses = None) -> list[NodeState]:
+        """How each node stands, in document order."""
+        view = await self.loaded_view(info)
+        whole = whole_of(view, info.context)
+        wanted = None if statuses is None else set(statuses)
+        return [
+            node_state(node.key, stood, whole)
+            for node, stood in zip(view.diagram.nodes, view.nodes, strict=True)
+            if wanted is None or stood.status in wanted
+        ]
+
+    @computed
+    async def node_state(self, info: Info, node_key: NodeKey) -> NodeState | None:
+        """How one node stands."""
+        view = await self.loaded_view(info)
+        index = view.diagram.index_of.get(node_key)
+        if index is None:
+            return None
+        return node_state(node_key, view.nodes[index], whole_of(view, info.context))
+
+    @computed
+    async def node_outputs(self, info: Info) -> list[Envelope]:
+        """The last result of each node that has one."""
+        view = await self.loaded_view(info)
+        made_at = created_at_of(view)
+        return [envelope(made, view.id, made_at) for made in view.outputs.values()]
+
+    @computed
+    async def output(
+        self, info: Info, node_key: NodeKey, occurrence: Occurrence = None
+    ) -> Envelope | None:
+        """What one node gave."""
+        view = await self.loaded_view(info)
+        made = view.outputs.get(node_key)
+        if occurrence is None or (made is not None and made.occurrence == occurrence):
+            return envelope(made, view.id, created_at_of(view)) if made is not None else None
+        return await output_of(info.context, view.id, node_key, occurrence)
+
+    @computed
+    async def events(
+        self,
+        info: Info,
+        first: EventsFirst = EVENTS_DEFAULT,
+        after: AfterSequence = strawberry.UNSET,
+    ) -> ExecutionEventConnection:
+        """Its log, a page at a time."""
+        behind = after if isinstance(after, int) else Seq(0)
+        return await event_page(info.context, self.execution_id, first=first, after=behind)
+
+    @computed
+    async def logs(
+        self,
+        info: Info,
+        first: EventsFirst = EVENTS_DEFAULT,
+        after: AfterLine = None,
+        node_key: OneNodeKey = None,
+    ) -> LogConnection:
+        """What its nodes printed, a page at a time."""
+        return await log_page(
+            info.context, self.execution_id, first=first, after=after, node=node_key
+        )
+
+    @computed
+    async def metrics(self, info: Info) -> ExecutionMetrics:
+        """How it went, as figures."""
+        return execution_metrics(await info.context.histories.load(self.execution_id))
+
+    @computed
+    async def timeline(self, info: Info) -> list[TimelineEntry]:
+        """Every attempt of every visit, in the order of their starts."""
+        history = await info.context.histories.load(self.execution_id)
+        return [timeline_entry(run) for run in history.runs]
+
+    async def loaded_view(self, info: Info) -> ExecutionView:
+        """What this snapshot was made from; loaded where a list did not need it."""
+        found = self.view or await info.context.views.load(self.execution_id)
+        if found is None:
+            raise NotFound(f"There is no execution {self.execution_id!r}.")
+        return found
+
+
+def whole_of(view: ExecutionView, context: OperationContext) -> Whole:
+    """What the node states of a run share."""
+    return Whole(
+        view.id,
+        Graph(view.diagram),
+        created_at_of(view),
+        lambda: context.histories.load(view.id),
+    )
+
+
+def created_at_of(view: ExecutionView) -> datetime:
+    """When the run was accepted."""
+    if view.created_at is None:
+        raise RuntimeError("An execution that can be seen has begun.")
+    return view.created_at
