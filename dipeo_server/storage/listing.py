@@ -55,7 +55,7 @@ class ExecutionList:
         rows, has_more = found[:size], len(found) > size
         if is_backward:
             rows.reverse()
-        newer, older = _around(rows, bounds)
+        newer, older = around(rows, bounds)
         return ExecutionPage(
             tuple(map(summary_of, rows)),
             has_next=(has_more and not is_backward) or await self._is_any(selection, below=older),
@@ -90,7 +90,7 @@ class ExecutionList:
         return int(rows[0]["total"])
 
 
-def _around(rows: Sequence[sqlite3.Row], bounds: Bounds) -> tuple[int | None, int | None]:
+def around(rows: Sequence[sqlite3.Row], bounds: Bounds) -> tuple[int | None, int | None]:
     """Above and below which position the rest lies; None where no cursor cut anything off."""
     newer = older = None
     if bounds.below is not None:

@@ -17,6 +17,7 @@ from dipeo_server.domains.execution.ports import (
     KeyedAnswer,
     LogRecord,
 )
+from dipeo_server.storage.memory_diagrams import MemoryDiagrams
 from dipeo_server.storage.refusals import (
     check_append,
     closed,
@@ -37,6 +38,7 @@ class MemoryStore:
         self._lines = 0
         self._is_closed = False
         self.commits = 0
+        self.diagrams = MemoryDiagrams(self._check_open, self._keep_diagram_answer)
 
     async def append(
         self,
@@ -57,10 +59,7 @@ class MemoryStore:
         self._check_unused(answers, events[-1].at if events else None)
         self._events.setdefault(execution_id, []).extend(events)
         self._summaries[execution_id] = summary
-        for keyed in answers:
-            used = keyed.idempotency
-            answer = IdempotentAnswer(used.request_hash, used.mutation, execution_id, keyed.answer)
-            self._answers[used.principal, used.key] = (used.expires_at, answer)
+        self._keep_answers(execution_id, answers)
         self.commits += 1
 
     async def read(
@@ -142,6 +141,16 @@ class MemoryStore:
     def _check_open(self) -> None:
         if self._is_closed:
             raise closed()
+
+    def _keep_answers(self, execution_id: ExecutionID, answers: Sequence[KeyedAnswer]) -> None:
+        for keyed in answers:
+            used = keyed.idempotency
+            answer = IdempotentAnswer(used.request_hash, used.mutation, execution_id, keyed.answer)
+            self._answers[used.principal, used.key] = (used.expires_at, answer)
+
+    def _keep_diagram_answer(self, keyed: KeyedAnswer, now: datetime) -> None:
+        self._check_unused([keyed], now)
+        self._keep_answers(ExecutionID(""), [keyed])
 
     def _check_unused(self, answers: Sequence[KeyedAnswer], now: datetime | None) -> None:
         seen: set[tuple[str, str]] = set()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
+from dipeo_server.domains.execution.diagram_store import DiagramStore
 from dipeo_server.domains.execution.ports import StateStore
 from dipeo_server.errors import InvalidInput
 from dipeo_server.storage.memory import MemoryStore
@@ -12,7 +14,16 @@ from dipeo_server.storage.sqlite import SQLiteStore
 _HINT = "Use sqlite:PATH, a bare path (which means the same), or memory:."
 
 
-async def open_store(url: str) -> StateStore:
+class Store(StateStore, Protocol):
+    """Executions and diagrams in one place: closing it closes both."""
+
+    @property
+    def diagrams(self) -> DiagramStore:
+        """The stored diagrams."""
+        ...
+
+
+async def open_store(url: str) -> Store:
     """`sqlite:PATH`, a bare path (= sqlite) or `memory:`; made where there is none yet.
 
     Raises InvalidInput for any other URL, StoreLocked if another process has it open, StorageError.

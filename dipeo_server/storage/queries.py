@@ -1,4 +1,4 @@
-"""SQL by name, from the commented file `queries.sql`."""
+"""SQL by name, from commented files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 _NAME: Final = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
-def load_queries() -> dict[str, str]:
-    """Every query by its name, without its comments."""
-    text = resources.files(__package__).joinpath("queries.sql").read_text("utf-8")
+def load_queries(file: str = "queries.sql") -> dict[str, str]:
+    """Every query of a file by its name, without its comments."""
+    text = resources.files(__package__).joinpath(file).read_text("utf-8")
     parts = _NAME.split(text)[1:]
     return {
         name: "\n".join(line for line in body.splitlines() if not line.startswith("--")).strip()

@@ -35,9 +35,9 @@ def in_use(key: str) -> IdempotencyMismatch:
     return IdempotencyMismatch(f"The idempotency key {key!r} is in use already.")
 
 
-def not_in_the_list(cursor: ExecutionID, field: str) -> InvalidInput:
-    """The refusal of a cursor that stands for no execution."""
-    message = f"`{field}` is the cursor of an execution that does not exist: {cursor!r}."
+def not_in_the_list(cursor: str, field: str, *, of: str = "an execution") -> InvalidInput:
+    """The refusal of a cursor that stands for nothing."""
+    message = f"`{field}` is the cursor of {of} that does not exist: {cursor!r}."
     hint = "Take a cursor from a page of this list."
     return InvalidInput(message, field=(field,), hint=hint)
 

@@ -24,17 +24,19 @@ from dipeo_server.domains.execution.ports import (
     KeyedAnswer,
     LogRecord,
 )
-from dipeo_server.errors import StorageError
+from dipeo_server.errors import DamagedLog, StorageError
 from dipeo_server.storage.appending import Append
-from dipeo_server.storage.codec import EventCodec, stamp, unstamp
+from dipeo_server.storage.chain import EventRow
+from dipeo_server.storage.codec import EventCodec, stamp
+from dipeo_server.storage.damage import Quarantine, damaged, damaged_ends, decoded
 from dipeo_server.storage.database import make_private, open_for_reading, open_for_writing
+from dipeo_server.storage.diagrams import SQLiteDiagrams
 from dipeo_server.storage.line_buffer import LineBuffer
 from dipeo_server.storage.listing import ExecutionList
 from dipeo_server.storage.lock import StoreLock
 from dipeo_server.storage.queries import load_migrations, load_queries
 from dipeo_server.storage.refusals import check_append, closed
 from dipeo_server.storage.rows import (
-    Row,
     answer_of,
     answer_row,
     log_record,
@@ -62,7 +64,9 @@ class SQLiteStore:
         self._lines = LineBuffer(writer, self._sql["insert_log_line"])
         # Lists have a reader of their own: one that walks a million rows must not hold up logs.
         self._list = ExecutionList(partial(self._fetch_by, lister), self._sql)
+        self.diagrams = SQLiteDiagrams(writer, self._fetch)
         self._keyed_appends = 0
+        self._quarantine = Quarantine()
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -77,12 +81,20 @@ class SQLiteStore:
             opened.push_async_callback(_checkpoint, write)
             writer = Writer(write, raw)
             opened.push_async_callback(writer.close)
+            store = cls(writer, readers, opened)
+            await store._check_ends()
         except BaseException as error:
             await opened.aclose()
             if isinstance(error, sqlite3.Error):
                 raise StorageError(f"{path} cannot be opened as a store: {error}.") from error
             raise
-        return cls(writer, readers, opened)
+        return store
+
+    async def _check_ends(self) -> None:
+        """Keep what still runs from going on where its log has lost its end."""
+        for damage in damaged_ends(await self._reader.execute_fetchall(self._sql["live_ends"])):
+            log.error("log_damaged", execution_id=damage.execution_id, error=damage.message)
+            self._quarantine.add(damage)
 
     @property
     def commits(self) -> int:
@@ -114,8 +126,9 @@ class SQLiteStore:
         summary: ExecutionSummary,
         answers: Sequence[KeyedAnswer] = (),
     ) -> None:
-        """Commit events, summary and idempotency records together."""
+        """Commit events, summary and idempotency records together. Raises DamagedLog."""
         self._check_open()
+        self._quarantine.check(execution_id)
         check_append(execution_id, events, after, summary)
         # Encoded here, not in the writer's thread, which everybody shares: what cannot be encoded
         # is its caller's matter alone.
@@ -134,8 +147,8 @@ class SQLiteStore:
         self._lines.ride_along()
         await self._writer.commit(partial(append.run, self._sql))
 
-    def _event_rows(self, events: Sequence[Recorded]) -> list[Row]:
-        rows: list[Row] = []
+    def _event_rows(self, events: Sequence[Recorded]) -> list[EventRow]:
+        rows: list[EventRow] = []
         at, stamped = None, ""
         for recorded in events:
             if recorded.at is not at:  # What one signal led to has one time.
@@ -157,13 +170,19 @@ class SQLiteStore:
     async def read(
         self, execution_id: ExecutionID, *, after: Seq = Seq(0), limit: int = 256
     ) -> Sequence[Recorded]:
-        """At most `limit` committed events behind `after`."""
-        rows = await self._fetch(self._sql["read_events"], (execution_id, after, limit))
-        decode = self._codec.decode
-        return [
-            Recorded(Seq(seq), unstamp(at), decode(kind, payload, version))
-            for seq, at, kind, version, payload in rows
-        ]
+        """At most `limit` committed events behind `after`. Raises DamagedLog."""
+        try:
+            rows = await self._fetch(self._sql["read_events"], (execution_id, after, limit))
+            return decoded(rows, execution_id, after, self._codec)
+        except DamagedLog as damage:
+            self._quarantine.add(damage)
+            raise
+        except StorageError as error:
+            if not is_corruption(error.__cause__):
+                raise
+            damage = damaged(execution_id, after + 1, f"it or a later one is unreadable ({error.__cause__})")
+            self._quarantine.add(damage)
+            raise damage from error
 
     async def summary(self, execution_id: ExecutionID) -> ExecutionSummary | None:
         """The execution's row, or None."""

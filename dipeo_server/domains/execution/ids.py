@@ -1,4 +1,4 @@
-"""The identities of one execution: itself, its visits of nodes, its barriers, its sequence."""
+"""The identities of one execution: itself, its diagram, visits of nodes, barriers, sequence."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import NewType
 
 ExecutionID = NewType("ExecutionID", str)
 """Opaque: `exec_<cell>_<26 base32 characters>`."""
+
+DiagramID = NewType("DiagramID", str)
+"""Opaque: `diagram_<26 base32 characters>`."""
 
 Seq = NewType("Seq", int)
 """Position in one execution's event log: 1, 2, 3 … without gaps; 0 = before the first event."""
