@@ -1,0 +1,1 @@
+"""A diagram as a picture, and the picture as text for programs that draw: DOT and Mermaid."""
