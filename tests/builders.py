@@ -46,6 +46,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SPECS: Mapping[str, NodeSpec] = {
     "start": NodeSpec("start", NodeProps, Ports(inputs=()), is_pure=True),
     "work": NodeSpec("work", NodeProps, after_crash=AfterCrash.RERUN),
+    "pure": NodeSpec("pure", NodeProps, is_pure=True, after_crash=AfterCrash.RERUN),
     "effect": NodeSpec("effect", NodeProps, after_crash=AfterCrash.ASK),
     "endpoint": NodeSpec("endpoint", NodeProps, after_crash=AfterCrash.RERUN),
     "condition": NodeSpec(
@@ -59,7 +60,14 @@ SPECS: Mapping[str, NodeSpec] = {
         branches=True,
     ),
 }
-_TYPES = {"s": "start", "c": "condition", "e": "endpoint", "g": "barrier", "x": "effect"}
+_TYPES = {
+    "s": "start",
+    "c": "condition",
+    "e": "endpoint",
+    "g": "barrier",
+    "x": "effect",
+    "q": "pure",
+}
 _PORTS = {"t": "condtrue", "f": "condfalse", "no": "rejected", "skip": "skipped", "ok": "approved"}
 
 
@@ -70,7 +78,7 @@ def diagram(
     edges: Mapping[str, Mapping[str, Any]] | None = None,
     reducers: Mapping[str, str] | None = None,
 ) -> ExecutableDiagram:
-    """`s -> a -> b; c.t -> e`: s* start, c* condition, e* endpoint, g* barrier, x* effect.
+    """`s -> a -> b; c.t -> e`: s* start, c* condition, e* endpoint, g* barrier, x* effect, q* pure.
 
     `props` by node, `edges` settings by "a>b" (kind, condition, label, priority).
     """

@@ -18,7 +18,7 @@ from dipeo_server.api.types.inputs import RunDiagramInput, document_of, variable
 from dipeo_server.api.types.payloads import BarrierPayload, ExecutionPayload
 from dipeo_server.api.types.problems import REFUSALS, UserError, user_error
 from dipeo_server.domains.diagram.compile import Compiled
-from dipeo_server.domains.execution.events import BarrierAction, ErrorStrategy
+from dipeo_server.domains.execution.events import BarrierAction, Durability, ErrorStrategy
 from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey, StartExecution
 from dipeo_server.domains.execution.signals import (
@@ -90,6 +90,7 @@ class Mutation:
                 variables=variables_of(input.variables, ("input", "variables")),
                 max_steps=input.max_steps,
                 error_strategy=input.error_strategy or ErrorStrategy.FAIL_FAST,
+                durability=input.durability or Durability.ADAPTIVE,
                 actor=info.context.principal,
             )
             return await info.context.runner.start(request, call.key())

@@ -1,34 +1,30 @@
 """One live execution: an inbox, a machine, and one loop with one order of doing things.
 
-Receive, append, publish, reconcile, answer. A command is performed only after the event that
-implied it is durable; an answer, a refusal included, is given only after the commit of everything
-it rests on. The loop is the machine's only owner, so nobody else ever sees a state that is ahead
-of the disk.
+Receive, append, publish, reconcile, answer. What leaves the process waits for the disk: an event
+is published, an answer (a refusal included) given and an effectful handler entered only after the
+commit of everything it rests on. Where the run's durability is ADAPTIVE, nodes of pure types need
+not wait: the machine runs ahead of the disk for as long as nothing else is due. The loop is the
+machine's only owner, so nobody else ever sees a state that is ahead of the disk.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from functools import partial
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import structlog
 
-from dipeo_server.domains.execution.commands import Command, RunNode, SetTimer
-from dipeo_server.domains.execution.events import Failure, Recorded
-from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
+from dipeo_server.domains.execution.events import Durability
+from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
-from dipeo_server.domains.execution.ports import Clock, Idempotency, KeyedAnswer, StateStore
+from dipeo_server.domains.execution.ports import Clock, StateStore
 from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey
 from dipeo_server.domains.execution.signals import (
-    NodeRaised,
-    NodeReport,
-    NodeReturned,
-    NodeStopped,
     Signal,
     TimerFired,
 )
@@ -36,17 +32,18 @@ from dipeo_server.domains.execution.state import ExecutionView, view
 from dipeo_server.domains.execution.summary import summary_of
 from dipeo_server.errors import ConcurrentAppend, DipeoError, StorageError, Unavailable
 from dipeo_server.runtime.feed import EventFeed
+from dipeo_server.runtime.history import read_all
 from dipeo_server.runtime.inbox import Asked, Item, Round, Told
-from dipeo_server.runtime.inflight import Inflight
+from dipeo_server.runtime.keys import keyed_answer
 from dipeo_server.runtime.perform import Performer
+from dipeo_server.runtime.reconciler import Reconciler
 
 log = structlog.get_logger(__name__)
 
 ROUND_SIGNALS_MAX = 128
 STORAGE_RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
-GRACE_SECONDS = 2.0
-KEY_HOURS = 24
+AHEAD_EVENTS_MAX = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +72,13 @@ class ExecutionActor:
         self._parts = parts
         self._inbox: deque[Item] = deque()
         self._wake = asyncio.Event()
-        self._inflight = Inflight(self._work, self.post, self._wake.set)
+        clock, performer = parts.clock, parts.performer
+        self._reconciler = Reconciler(performer, clock, self.post, self._wake.set)
         self._round = Round(machine.last_seq)
+        self._appending: tuple[Round, asyncio.Task[None] | None] | None = None
         self._view: ExecutionView | None = None
         self._stalled: StorageError | None = None
+        self._kept = 0
         self._singly = 0
         self._was_refused = False
         self._is_closing = False
@@ -108,7 +108,7 @@ class ExecutionActor:
         What has come in is still committed, so that no result is lost that is there already.
         """
         self._is_closing = True
-        await self._inflight.close()
+        await self._reconciler.close()
         self._wake.set()
         await asyncio.wait({self._loop}, timeout=CLOSE_SECONDS)
         self._loop.cancel()
@@ -128,18 +128,21 @@ class ExecutionActor:
         try:
             while not self._is_over():
                 self._wake.clear()
-                if not self._inbox:
-                    await self._wake.wait()
-                else:
+                if self._has_work():
                     await self._step()
+                else:
+                    await self._wake.wait()
         except Exception as error:
             # Nothing acknowledged is lost: the log holds it, and a restart takes it up again.
             log.exception("execution_stopped", execution_id=self.id)
             self._is_closing = True
-            self._round.refuse(error if isinstance(error, DipeoError) else _not_served())
-            await self._inflight.close()
+            lost = await self._withdraw()
+            lost.refuse(error if isinstance(error, DipeoError) else _not_served())
+            await self._reconciler.close()
         finally:
             self._round.refuse(_not_served())
+            if self._appending is not None:
+                self._appending[0].refuse(_not_served())
             while self._inbox:
                 self._inbox.popleft().refuse(_not_served())
             self.feed.fail(_not_served())
@@ -147,38 +150,45 @@ class ExecutionActor:
 
     def _is_over(self) -> bool:
         """Ended or stopped, and nothing is left to do or to answer."""
-        if self._inbox:
+        if self._inbox or self._appending is not None or not self._round.is_empty:
             return False
         if self._is_closing:
             return True
         if self._machine.last_seq == 0:
             return self._was_refused
-        return self._machine.state.status.is_terminal and not len(self._inflight)
+        return self._machine.state.status.is_terminal and not len(self._reconciler)
+
+    def _has_work(self) -> bool:
+        if self._appending is None:
+            return bool(self._inbox) or not self._round.is_empty
+        return self._has_landed() or (bool(self._inbox) and self._may_go_on())
+
+    def _has_landed(self) -> bool:
+        _, task = self._appending or (None, None)
+        return task is not None and task.done()
 
     async def _step(self) -> None:
-        turn = self._round = Round(self._machine.last_seq)
         try:
-            self._receive(turn)
-            await (self._commit(turn) if self._stalled is None else self._persist(turn))
+            if self._has_landed():
+                self._land()
+            if self._appending is None or self._may_go_on():
+                self._receive()
+            if self._appending is None and not self._round.is_empty:
+                await self._append()
         except ConcurrentAppend:
             raise
         except StorageError as error:
-            await self._take_back(turn, error)
-            return
+            await self._take_back(error)
         except Exception as error:  # noqa: BLE001 - one signal may not end a run for all others.
-            await self._isolate(turn, error)
-            return
-        if turn.recorded:
-            self._view = None
-            self.feed.publish(turn.recorded)
-        self._reconcile()
-        self._answer(turn)
+            await self._isolate(error)
 
-    def _receive(self, turn: Round) -> None:
+    def _receive(self) -> None:
         """Let the machine decide on what is in the inbox; it is ahead of the disk then."""
+        turn = self._round
         now = self._parts.clock.now()
-        most = 1 if self._singly else ROUND_SIGNALS_MAX
-        while self._inbox and len(turn.told) < most:
+        most = 1 if self._singly else max(ROUND_SIGNALS_MAX, self._kept)
+        before = len(turn.told)
+        while self._inbox and len(turn.told) - before < most:
             item = self._inbox.popleft()
             if self._stalled is not None and self._turned_away(item, self._stalled):
                 continue
@@ -193,7 +203,8 @@ class ExecutionActor:
                 turn.refused.append((item, refusal))
             else:
                 turn.accepted.append((item, self._machine.last_seq))
-        self._singly = max(0, self._singly - len(turn.told))
+        self._singly, self._kept = max(0, self._singly - len(turn.told) + before), 0
+        self._reconciler.look(self._machine, is_ahead=self._runs_ahead())
 
     def _moment(self, signal: Signal, now: datetime) -> datetime:
         """When it happened: a timer that fired was due, even if the clock was put back since."""
@@ -203,32 +214,71 @@ class ExecutionActor:
         waiting = state.waiting.get(state.diagram.index_of[signal.node_run.node])
         return max(now, waiting.due_at) if waiting and waiting.due_at else now
 
-    async def _commit(self, turn: Round) -> None:
-        keyed = [(told.key, seq) for told, seq in turn.accepted if told.key is not None]
-        if not turn.recorded and not keyed:
-            return
+    # --- ahead of the disk ----------------------------------------------------------------------
+
+    def _runs_ahead(self) -> bool:
+        """May pure nodes start before the events they rest on are durable?"""
+        is_troubled = self._stalled or self._kept or self._singly
+        if is_troubled or self._is_closing or self._machine.last_seq == 0:
+            return False
+        return self._machine.state.durability is Durability.ADAPTIVE
+
+    def _may_go_on(self) -> bool:
+        """May the machine decide on more, before what it has decided is durable?"""
+        is_near = len(self._round.recorded) < AHEAD_EVENTS_MAX
+        return is_near and self._reconciler.is_calm and self._runs_ahead()
+
+    # --- to the disk ----------------------------------------------------------------------------
+
+    async def _append(self) -> None:
+        """Hand the round to the store; wait for it unless the machine may go on meanwhile."""
+        turn, self._round = self._round, Round(self._machine.last_seq)
+        if turn.asked and self._machine.last_seq > 0:
+            is_new = turn.recorded or self._view is None
+            turn.shown = view(self._machine.state) if is_new else self._view
+        if not (turn.recorded or turn.keyed):
+            self._stalled = None  # What nodes told turned out to be nothing that has to be kept.
+            self._finish(turn)
+        elif self._may_go_on():
+            task = asyncio.create_task(self._written(turn), name=f"append {self.id}")
+            task.add_done_callback(lambda _: self._wake.set())
+            self._appending = (turn, task)
+        else:
+            self._appending = (turn, None)
+            await (self._written(turn) if self._stalled is None else self._persist(turn))
+            self._finish(turn)
+
+    def _written(self, turn: Round) -> Coroutine[Any, Any, None]:
+        """The append of a round, with everything as it is at this moment."""
         now = self._parts.clock.now()
-        await self._parts.store.append(
+        return self._parts.store.append(
             self.id,
             turn.recorded,
             after=turn.tail,
             summary=summary_of(self._machine.state),
-            answers=[keyed_answer(key, seq, now) for key, seq in keyed],
+            answers=[keyed_answer(key, seq, now) for key, seq in turn.keyed],
         )
 
-    def _reconcile(self) -> None:
-        """Start and stop what the committed state wants to be started and stopped."""
-        if self._machine.last_seq == 0:
-            return
-        state = self._machine.state
-        changes = self._machine.take_changes()
-        grace = state.ending.grace_seconds if state.ending else GRACE_SECONDS
-        self._inflight.reconcile(changes, grace)
-        for index, command in changes.items():
-            run = state.running.get(index)
-            if command is None and run is not None and not self._inflight.has(run):
-                # It was started and the run was ended in one round: there is nothing to stop.
-                self.post(NodeStopped(run, "never entered"))
+    def _land(self) -> None:
+        """Take note of an append that has ended. Raises whatever kept it from being committed."""
+        if self._appending is not None:
+            turn, task = self._appending
+            if task is not None:
+                task.result()
+            self._finish(turn)
+
+    def _finish(self, turn: Round) -> None:
+        """A round is durable: publish it, reconcile, answer."""
+        self._appending = None
+        self._publish(turn)
+        if not self._round.recorded and not self._singly:
+            self._reconciler.reconcile(self._machine)
+        self._answer(turn)
+
+    def _publish(self, turn: Round) -> None:
+        if turn.recorded:
+            self._view = turn.shown
+            self.feed.publish(turn.recorded)
 
     def _answer(self, turn: Round) -> None:
         for told, seq in turn.accepted:
@@ -237,40 +287,84 @@ class ExecutionActor:
             told.refuse(refusal)
             self._was_refused = True
         for asked in turn.asked:
-            self._show(asked)
-
-    def _show(self, asked: Asked) -> None:
-        """Only where the machine is not ahead of the disk, or `_view` is set."""
-        if self._view is None:
-            if self._machine.last_seq == 0:
-                asked.refuse(Unavailable("The execution was not accepted."))
-                return
-            self._view = view(self._machine.state)
-        asked.show(self._view)
+            asked.show(turn.shown)
 
     # --- when something cannot be recorded ------------------------------------------------------
 
-    async def _take_back(self, turn: Round, error: StorageError) -> None:
-        """Nothing of the round is durable: refuse its clients, and keep what nodes told."""
+    async def _withdraw(self) -> Round:
+        """What is not durable, now that nothing is on its way to the disk any more."""
+        lost, self._round = self._round, Round(Seq(0))
+        if self._appending is None:
+            return lost
+        turn, task = self._appending
+        if task is not None:
+            await asyncio.wait([task])
+        self._appending = None
+        if task is None or task.exception() is not None:
+            return turn.followed_by(lost)
+        self._publish(turn)
+        self._answer(turn)
+        return lost
+
+    async def _take_back(self, error: StorageError) -> None:
+        """Nothing of it is durable: refuse the clients, and keep what nodes told."""
         log.error("append_failed", execution_id=self.id, code=error.code, error=str(error))
-        for told in turn.told:
+        lost = await self._withdraw()
+        for told in lost.told:
             told.refuse(error)
         await self._rebuild()
-        if not self._is_closing:
-            refused = {id(told) for told, _ in turn.refused}
-            kept = [t for t in turn.told if not t.is_of_a_client and id(t) not in refused]
-            self._inbox.extendleft(reversed(kept))
-            self._stalled = error if kept else None
-        for asked in turn.asked:
-            self._show(asked)
         self._was_refused = True
+        if self._machine.last_seq == 0:
+            await self._reconciler.close()  # What ran ahead belongs to nothing.
+        is_over = self._is_closing or self._machine.last_seq == 0
+        self._again([] if is_over else lost.of_nodes(), lost.asked)
+        self._stalled = error if self._kept else None
+
+    async def _isolate(self, error: Exception) -> None:
+        """Something cannot be recorded: find out what, and go on without it."""
+        log.error("round_failed", execution_id=self.id, exc_info=error)
+        lost = await self._withdraw()
+        again = lost.told
+        if len(again) > 1:
+            self._singly = len(again)
+        else:
+            again = [Told(signal) for told in again for signal in told.instead(error)]
+        await self._rebuild()
+        self._again(again, lost.asked)
+
+    def _again(self, told: Sequence[Told], asked: Sequence[Asked]) -> None:
+        """Decide once more, from where the disk is."""
+        self._inbox.extendleft(reversed(told))
+        self._kept = len(told)
+        for each in asked:
+            each.show(self._view)
+        if not told:
+            self._reconciler.reconcile(self._machine)
+
+    async def _rebuild(self) -> None:
+        """Fold the log anew: the machine is where the disk is. What is in flight stays so."""
+        while True:
+            try:
+                history = await read_all(self._parts.store, self.id)
+                break
+            except StorageError as error:
+                if self._is_closing:
+                    raise
+                log.warning("log_unreadable", execution_id=self.id, error=str(error))
+                await asyncio.sleep(STORAGE_RETRY_SECONDS)
+        self._machine = ExecutionMachine.replay(history)
+        self._round = Round(self._machine.last_seq)
+        self._reconciler.tear()
+        if history:
+            self._machine.take_changes()
+            self._view = self._view or view(self._machine.state)
 
     async def _persist(self, turn: Round) -> None:
         """Try again and again to commit what nodes told, while clients are refused."""
         while self._stalled is not None:
             await self._hold_out(self._stalled)
             try:
-                await self._commit(turn)
+                await self._written(turn)
             except ConcurrentAppend:
                 raise
             except StorageError as error:
@@ -293,97 +387,12 @@ class ExecutionActor:
     def _turned_away(self, item: Item, error: StorageError) -> bool:
         """Has it been answered, since it need not or cannot wait for the disk?"""
         if isinstance(item, Asked):
-            self._show(item)
+            item.show(self._view)
         elif item.is_of_a_client:
             item.refuse(error)
         else:
             return False
         return True
-
-    async def _isolate(self, turn: Round, error: Exception) -> None:
-        """Something in the round cannot be recorded: find out what, and go on without it."""
-        log.error("round_failed", execution_id=self.id, exc_info=error)
-        if len(turn.told) > 1:
-            again = turn.told
-            self._singly = len(again)
-        else:
-            again = [Told(signal) for told in turn.told for signal in _instead_of(told, error)]
-        await self._rebuild()
-        self._inbox.extendleft(reversed(again))
-        for asked in turn.asked:
-            self._show(asked)
-
-    async def _rebuild(self) -> None:
-        """Fold the log anew: the machine is where the disk is. What is in flight stays so."""
-        while True:
-            try:
-                history = await read_all(self._parts.store, self.id)
-                break
-            except StorageError as error:
-                if self._is_closing:
-                    raise
-                log.warning("log_unreadable", execution_id=self.id, error=str(error))
-                await asyncio.sleep(STORAGE_RETRY_SECONDS)
-        self._machine = ExecutionMachine.replay(history)
-        if history:
-            self._machine.take_changes()
-            self._view = self._view or view(self._machine.state)
-
-    # --- work -----------------------------------------------------------------------------------
-
-    def _work(self, command: Command) -> Callable[[], Awaitable[Signal]]:
-        """What to do for a command. Called behind the commit, so a handler sees what is on disk."""
-        match command:
-            case RunNode(node_run=run):
-                state = self._machine.state
-                seen = replace(state, outputs=dict(state.outputs), executed=dict(state.executed))
-                return partial(self._parts.performer.run, seen, run, self.post)
-            case SetTimer(node_run=run, due_at=due_at):
-                return partial(self._wait_until, run, due_at)
-
-    async def _wait_until(self, run: NodeRun, due_at: datetime) -> Signal:
-        clock = self._parts.clock
-        while (left := (due_at - clock.now()).total_seconds()) > 0:
-            await clock.sleep(left)
-        return TimerFired(run)
-
-
-async def read_all(store: StateStore, execution_id: ExecutionID) -> list[Recorded]:
-    """The whole log of an execution."""
-    found: list[Recorded] = []
-    while page := await store.read(
-        execution_id, after=found[-1].seq if found else Seq(0), limit=1_000
-    ):
-        found.extend(page)
-    return found
-
-
-def keyed_answer(key: IdempotencyKey, sequence: Seq, now: datetime) -> KeyedAnswer:
-    """What is kept under the key of a mutation, for a day."""
-    record = Idempotency(
-        principal=key.principal,
-        key=key.key,
-        mutation=key.mutation,
-        request_hash=key.request_hash,
-        expires_at=now + timedelta(hours=KEY_HOURS),
-    )
-    return KeyedAnswer(record, {"sequence": int(sequence)})
-
-
-def _instead_of(told: Told, error: Exception) -> list[Signal]:
-    """What to tell the machine instead of a signal that cannot be recorded; else raises `error`."""
-    match told:
-        case Told(answer=None, signal=NodeReturned(node_run=run)):
-            message = f"The result of {run.node!r} cannot be recorded: {error}"
-            kind = type(error).__name__
-            return [NodeRaised(run, Failure("INTERNAL", message, run.node, error_type=kind))]
-        case Told(answer=None, signal=NodeReport()):
-            return []  # An early word; the result itself is still to come.
-        case Told(answer=None):
-            raise error
-        case _:
-            told.refuse(error)
-            return []
 
 
 def _not_served() -> Unavailable:

@@ -1,4 +1,4 @@
-"""Ids of executions: random for new ones, a function of the parent's visit for children."""
+"""Ids of executions and diagrams: random, or for child executions a function of the visit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import hashlib
 import secrets
 
-from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
+from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, NodeRun
 
 CELL = "0"
 
@@ -16,6 +16,11 @@ def new_execution_id() -> ExecutionID:
     return _id(secrets.token_bytes(16))
 
 
+def new_diagram_id() -> DiagramID:
+    """A fresh id with 128 random bits."""
+    return DiagramID(f"diagram_{_text(secrets.token_bytes(16))}")
+
+
 def child_execution_id(parent: ExecutionID, visit: NodeRun, tries: int, key: str) -> ExecutionID:
     """The child of a visit: asking twice gives the same one; a retry (`tries`) gives another."""
     text = "\0".join([parent, visit.node, str(visit.occurrence), str(tries), key])
@@ -23,5 +28,8 @@ def child_execution_id(parent: ExecutionID, visit: NodeRun, tries: int, key: str
 
 
 def _id(raw: bytes) -> ExecutionID:
-    text = base64.b32encode(raw).decode().rstrip("=").lower()
-    return ExecutionID(f"exec_{CELL}_{text}")
+    return ExecutionID(f"exec_{CELL}_{_text(raw)}")
+
+
+def _text(raw: bytes) -> str:
+    return base64.b32encode(raw).decode().rstrip("=").lower()

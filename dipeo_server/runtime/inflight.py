@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 
 import structlog
 
@@ -43,6 +43,15 @@ class Inflight:
         """Is a handler of this NodeRun in flight, or being stopped?"""
         task = self._tasks.get(("run", run))
         return task is not None and not task.done()
+
+    def is_busy(self, index: int) -> bool:
+        """Is a handler in flight for the node with that index?"""
+        key = self._keys.get(index)
+        return key is not None and key[0] == "run" and self.has(key[1])
+
+    def indexes(self) -> Collection[int]:
+        """The nodes that something was started for which was not called off since."""
+        return self._keys.keys()
 
     def reconcile(self, changes: Mapping[int, Command | None], grace_seconds: float) -> None:
         """Bring what runs in line with what should; `changes` are by node index."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import structlog
@@ -36,15 +36,16 @@ from dipeo_server.domains.execution.state import ExecutionState, ExecutionView, 
 from dipeo_server.domains.execution.summary import summary_of
 from dipeo_server.errors import (
     ExecutionFinished,
-    IdempotencyMismatch,
     InvalidState,
     NotFound,
     StorageError,
     Unavailable,
 )
-from dipeo_server.runtime.actor import ActorParts, ExecutionActor, keyed_answer, read_all
+from dipeo_server.runtime.actor import ActorParts, ExecutionActor
 from dipeo_server.runtime.feed import EventFeed
+from dipeo_server.runtime.history import read_all
 from dipeo_server.runtime.identity import new_execution_id
+from dipeo_server.runtime.keys import IdempotencyKeys, keyed_answer
 from dipeo_server.runtime.logbook import LogBook
 from dipeo_server.runtime.perform import ConcurrencyLimits, Performer
 from dipeo_server.runtime.sub_diagrams import ChildExecutions, LoadChild
@@ -52,14 +53,6 @@ from dipeo_server.runtime.sub_diagrams import ChildExecutions, LoadChild
 log = structlog.get_logger(__name__)
 
 ENDED_VIEWS_MAX = 64
-
-
-@dataclass(slots=True)
-class _KeyLock:
-    """Who holds an idempotency key, and how many hold or want it."""
-
-    lock: asyncio.Lock
-    users: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +67,7 @@ class RunnerPorts:
 
 
 class LocalRunner:
-    """Runs executions in this process, durably: STRICT, every event on disk before it counts."""
+    """Runs executions in this process, durably."""
 
     def __init__(
         self,
@@ -93,23 +86,28 @@ class LocalRunner:
         self._actors: dict[ExecutionID, ExecutionActor] = {}
         self._feeds: dict[ExecutionID, EventFeed] = {}
         self._ended: OrderedDict[ExecutionID, ExecutionView] = OrderedDict()
-        self._keys: dict[tuple[str, str], _KeyLock] = {}
+        self._keys = IdempotencyKeys(store, ports.clock)
         self.is_closing = False
 
     # --- telling --------------------------------------------------------------------------------
 
     async def start(self, request: StartExecution, key: IdempotencyKey | None = None) -> Accepted:
         """Accept a run durably, and run it."""
-        async with self._once(key) as known:
+        async with self._keys.once(key) as known:
             if known is not None:
                 return known
             return await self._begin(request, key)
+
+    async def answered(self, key: IdempotencyKey | None) -> Accepted | None:
+        """What the key was answered before, or None."""
+        async with self._keys.once(key) as known:
+            return known
 
     async def signal(
         self, execution_id: ExecutionID, signal: Signal, key: IdempotencyKey | None = None
     ) -> Accepted:
         """Tell an execution something; answers after the commit."""
-        async with self._once(key) as known:
+        async with self._keys.once(key) as known:
             if known is not None:
                 return known
             self._check_open()
@@ -131,9 +129,12 @@ class LocalRunner:
                 request.variables,
                 max_steps=request.max_steps,
                 error_strategy=request.error_strategy,
+                durability=request.durability,
                 actor=request.actor,
                 parent=request.parent,
                 parent_id=request.parent_id,
+                diagram_id=request.diagram_id,
+                revision=request.revision,
             ),
             key,
         )
@@ -161,32 +162,6 @@ class LocalRunner:
             row = summary_of(state)
             await self._store.append(execution_id, (), after=tail, summary=row, answers=answers)
         return Accepted(execution_id, tail)
-
-    @asynccontextmanager
-    async def _once(self, key: IdempotencyKey | None) -> AsyncIterator[Accepted | None]:
-        """One mutation per key at a time; gives the stored answer of a key used before."""
-        if key is None:
-            yield None
-            return
-        name = (key.principal, key.key)
-        held = self._keys.setdefault(name, _KeyLock(asyncio.Lock()))
-        held.users += 1
-        try:
-            async with held.lock:
-                yield await self._known_answer(key)
-        finally:
-            held.users -= 1
-            if not held.users:
-                del self._keys[name]
-
-    async def _known_answer(self, key: IdempotencyKey) -> Accepted | None:
-        stored = await self._store.find_answer(key.principal, key.key, now=self._ports.clock.now())
-        if stored is None:
-            return None
-        if (stored.mutation, stored.request_hash) != (key.mutation, key.request_hash):
-            message = f"Idempotency key {key.key!r} was used for another request."
-            raise IdempotencyMismatch(message)
-        return Accepted(stored.execution_id, Seq(int(stored.answer["sequence"])), is_repeat=True)
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -356,7 +331,9 @@ class LocalRunner:
             files=self._ports.files,
             code=self._ports.code,
             models=self._ports.models,
-            sub_diagrams=ChildExecutions(self, self._ports.load_child, state.id, visit),
+            sub_diagrams=ChildExecutions(
+                self, self._ports.load_child, state.id, visit, durability=state.durability
+            ),
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
+from dipeo_server.domains.execution.events import Durability
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
 from dipeo_server.domains.execution.ports import ChildResult, ChildRun
 from dipeo_server.domains.execution.runner import StartExecution
@@ -62,10 +63,13 @@ class ChildExecutions:
         load: LoadChild,
         parent: ExecutionID,
         visit: tuple[NodeRun, int, str | None],
+        *,
+        durability: Durability = Durability.ADAPTIVE,
     ) -> None:
         self._host = host
         self._load = load
         self._parent = parent
+        self._durability = durability
         self._run, self._tries, self._path = visit
 
     async def run(self, child: ChildRun) -> ChildResult:
@@ -118,6 +122,7 @@ class ChildExecutions:
         request = StartExecution(
             await self._load(child, self._path),
             child.variables,
+            durability=self._durability,
             execution_id=child_id,
             parent_id=self._parent,
             parent=self._run,

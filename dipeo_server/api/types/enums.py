@@ -12,7 +12,7 @@ from strawberry.types.enum import has_enum_definition
 from dipeo_server.domains.diagram.executable import AfterCrash, EdgeKind, FanOut, JoinPolicy
 from dipeo_server.domains.diagram.problem import Severity
 from dipeo_server.domains.execution.envelope import ContentType
-from dipeo_server.domains.execution.events import BarrierAction, ErrorStrategy
+from dipeo_server.domains.execution.events import BarrierAction, Durability, ErrorStrategy
 from dipeo_server.domains.execution.status import (
     BarrierStatus,
     ExecutionStatus,
@@ -180,6 +180,18 @@ describe(
         ErrorStrategy.COLLECT_PARTIAL: (
             "Whatever is independent finishes, and the run completes with observed errors."
         ),
+    },
+)
+describe(
+    Durability,
+    "What has to be on disk before a node starts. Effects of nodes, published events and answers "
+    "wait for the disk in both.",
+    {
+        Durability.ADAPTIVE: (
+            "A node of a pure type may start before the ends it rests on are on disk: after a "
+            "crash it may run again."
+        ),
+        Durability.STRICT: "Every end of a node is on disk before a node that rests on it starts.",
     },
 )
 describe(

@@ -17,7 +17,7 @@ from dipeo_server.api.types.node_types import NodeType, type_of_name
 from dipeo_server.domains.diagram.executable import EdgeKind, FanOut, JoinPolicy
 from dipeo_server.domains.diagram.spec import NodeSpec
 from dipeo_server.domains.execution.envelope import ContentType
-from dipeo_server.domains.execution.events import ErrorStrategy
+from dipeo_server.domains.execution.events import Durability, ErrorStrategy
 from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.ports import ExecutionQuery
 from dipeo_server.domains.execution.status import ExecutionStatus
@@ -127,6 +127,10 @@ class RunDiagramInput:
     error_strategy: ErrorStrategy | None = strawberry.field(
         default=ErrorStrategy.FAIL_FAST,
         description="What a failure that nothing handles does to the rest.",
+    )
+    durability: Durability | None = strawberry.field(
+        default=Durability.ADAPTIVE,
+        description="What has to be on disk before a node starts.",
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.envelope import Envelope
-from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
+from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.output import Message, TokenUsage
 from dipeo_server.domains.execution.status import (
     BarrierStatus,
@@ -28,6 +28,13 @@ class ErrorStrategy(StrEnum):
     FAIL_FAST = "FAIL_FAST"
     COLLECT = "COLLECT"
     COLLECT_PARTIAL = "COLLECT_PARTIAL"
+
+
+class Durability(StrEnum):
+    """What has to be on disk before a node starts; what leaves the process always waits for it."""
+
+    ADAPTIVE = "ADAPTIVE"
+    STRICT = "STRICT"
 
 
 class BarrierAction(StrEnum):
@@ -62,16 +69,22 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionStarted:
-    """The first event: it carries the compiled diagram, so the log explains itself for ever."""
+    """The first event: it carries the compiled diagram, so the log explains itself for ever.
+
+    `diagram_id` and `revision` say where it is stored; None and 0 for an inline one.
+    """
 
     execution_id: ExecutionID
     diagram: ExecutableDiagram
     variables: Mapping[str, Any]
     max_steps: int
     error_strategy: ErrorStrategy = ErrorStrategy.FAIL_FAST
+    durability: Durability = Durability.ADAPTIVE
     actor: str | None = None
     parent_id: ExecutionID | None = None
     parent: NodeRun | None = None
+    diagram_id: DiagramID | None = None
+    revision: int = 0
     kind: Literal["execution_started"] = "execution_started"
 
 

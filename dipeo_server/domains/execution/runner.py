@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
-from dipeo_server.domains.execution.events import ErrorStrategy, Recorded
-from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
+from dipeo_server.domains.execution.events import Durability, ErrorStrategy, Recorded
+from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.ports import ExecutionPage, ExecutionQuery, LogRecord
 from dipeo_server.domains.execution.signals import Signal
 from dipeo_server.domains.execution.state import ExecutionView
@@ -16,16 +16,22 @@ from dipeo_server.domains.execution.state import ExecutionView
 
 @dataclass(frozen=True, slots=True)
 class StartExecution:
-    """A wish to run a compiled diagram; `max_steps` None = the engine's default."""
+    """A wish to run a compiled diagram; `max_steps` None = the engine's default.
+
+    `diagram_id` and `revision` say where the diagram is stored; None and 0 for an inline one.
+    """
 
     diagram: ExecutableDiagram
     variables: Mapping[str, Any] = field(default_factory=dict)
     max_steps: int | None = None
     error_strategy: ErrorStrategy = ErrorStrategy.FAIL_FAST
+    durability: Durability = Durability.ADAPTIVE
     actor: str | None = None
     parent_id: ExecutionID | None = None
     parent: NodeRun | None = None
     execution_id: ExecutionID | None = None
+    diagram_id: DiagramID | None = None
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,10 @@ class Runner(Protocol):
 
         Raises InvalidInput, IdempotencyMismatch, StorageFull.
         """
+        ...
+
+    async def answered(self, key: IdempotencyKey | None) -> Accepted | None:
+        """What the key was answered before, or None. Raises IdempotencyMismatch."""
         ...
 
     async def signal(

@@ -8,8 +8,13 @@ from typing import Any, TypeAlias
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.delta import StateDelta
-from dipeo_server.domains.execution.events import BarrierAction, ErrorStrategy, Failure
-from dipeo_server.domains.execution.ids import BarrierID, ExecutionID, NodeRun
+from dipeo_server.domains.execution.events import (
+    BarrierAction,
+    Durability,
+    ErrorStrategy,
+    Failure,
+)
+from dipeo_server.domains.execution.ids import BarrierID, DiagramID, ExecutionID, NodeRun
 from dipeo_server.domains.execution.output import HandlerResult, NodeOutput, TokenUsage
 
 
@@ -22,9 +27,12 @@ class StartRequested:
     variables: Mapping[str, Any] = field(default_factory=dict)
     max_steps: int | None = None
     error_strategy: ErrorStrategy = ErrorStrategy.FAIL_FAST
+    durability: Durability = Durability.ADAPTIVE
     actor: str | None = None
     parent: NodeRun | None = None
     parent_id: ExecutionID | None = None
+    diagram_id: DiagramID | None = None
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from typing import Any
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.envelope import Envelope
-from dipeo_server.domains.execution.events import Ending, ErrorStrategy, Failure
-from dipeo_server.domains.execution.ids import BarrierID, ExecutionID, NodeRun, Seq
+from dipeo_server.domains.execution.events import Durability, Ending, ErrorStrategy, Failure
+from dipeo_server.domains.execution.ids import BarrierID, DiagramID, ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.output import Message, TokenUsage
 from dipeo_server.domains.execution.status import (
     BarrierStatus,
@@ -166,9 +166,12 @@ class ExecutionState:
     ended_at: datetime | None = None
     actor: str | None = None
     parent_id: ExecutionID | None = None
+    diagram_id: DiagramID | None = None
+    revision: int = 0
     max_steps: int = 10_000
     steps: int = 0
     error_strategy: ErrorStrategy = ErrorStrategy.FAIL_FAST
+    durability: Durability = Durability.ADAPTIVE
     variables: Mapping[str, Any] = field(default_factory=dict)
     writes: dict[str, VariableWrite] = field(default_factory=dict)
     token_usage: TokenUsage = field(default_factory=TokenUsage)
@@ -217,7 +220,10 @@ class ExecutionState:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionView:
-    """One execution as of `last_seq`, for readers: nothing in it changes any more."""
+    """One execution as of `last_seq`, for readers: nothing in it changes any more.
+
+    `diagram_id` and `revision` are None and 0 for a diagram that is not stored.
+    """
 
     id: ExecutionID
     diagram: ExecutableDiagram
@@ -226,6 +232,8 @@ class ExecutionView:
     created_at: datetime | None
     ended_at: datetime | None
     parent_id: ExecutionID | None
+    diagram_id: DiagramID | None
+    revision: int
     actor: str | None
     max_steps: int
     steps: int
@@ -249,6 +257,8 @@ def view(state: ExecutionState) -> ExecutionView:
         created_at=state.created_at,
         ended_at=state.ended_at,
         parent_id=state.parent_id,
+        diagram_id=state.diagram_id,
+        revision=state.revision,
         actor=state.actor,
         max_steps=state.max_steps,
         steps=state.steps,

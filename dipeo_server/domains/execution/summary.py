@@ -15,6 +15,7 @@ def summary_of(state: ExecutionState) -> ExecutionSummary:
         status=state.status,
         last_seq=state.last_seq,
         name=state.diagram.name,
+        diagram_id=state.diagram_id,
         content_hash=state.diagram.content_hash,
         parent_id=state.parent_id,
         created_at=state.created_at,

@@ -43,9 +43,12 @@ def started(signal: StartRequested) -> tuple[Event, ...]:
             dict(signal.variables),
             default if limit is None else limit,
             error_strategy=signal.error_strategy,
+            durability=signal.durability,
             actor=signal.actor,
             parent_id=signal.parent_id,
             parent=signal.parent,
+            diagram_id=signal.diagram_id,
+            revision=signal.revision,
         ),
     )
 

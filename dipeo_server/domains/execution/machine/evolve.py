@@ -58,8 +58,11 @@ def begin(recorded: Recorded) -> ExecutionState:
         created_at=recorded.at,
         actor=event.actor,
         parent_id=event.parent_id,
+        diagram_id=event.diagram_id,
+        revision=event.revision,
         max_steps=event.max_steps,
         error_strategy=event.error_strategy,
+        durability=event.durability,
         variables=dict(event.variables),
     )
     turns.lay_out(state)

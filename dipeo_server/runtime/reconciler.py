@@ -1,0 +1,130 @@
+"""What to start and to stop, and when: at once, or only when everything is durable."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from dipeo_server.domains.execution.commands import Command, RunNode, SetTimer
+from dipeo_server.domains.execution.ids import NodeRun
+from dipeo_server.domains.execution.machine.machine import ExecutionMachine
+from dipeo_server.domains.execution.ports import Clock
+from dipeo_server.domains.execution.signals import NodeStopped, Signal, TimerFired
+from dipeo_server.domains.execution.state import ExecutionState
+from dipeo_server.runtime.inflight import Inflight
+from dipeo_server.runtime.perform import Performer, Post
+
+GRACE_SECONDS = 2.0
+
+
+class Reconciler:
+    """Keeps what is in flight in line with what the machine of one execution wants.
+
+    Of what changed, `look` starts what nobody outside would notice if the process died now: pure
+    handlers and timers. Whatever else is due waits for `reconcile`, which may be called only while
+    everything that the machine has decided is durable.
+    """
+
+    def __init__(
+        self, performer: Performer, clock: Clock, post: Post, ended: Callable[[], None]
+    ) -> None:
+        """Outcomes go to `post`; `ended` is called whenever something less is in flight."""
+        self._performer = performer
+        self._clock = clock
+        self._post = post
+        self._inflight = Inflight(self._work, post, ended)
+        self._due: dict[int, Command | None] = {}
+        self._is_torn = False
+        self._seen: Callable[[], ExecutionState]
+
+    def __len__(self) -> int:
+        return len(self._inflight)
+
+    @property
+    def is_calm(self) -> bool:
+        """Is nothing due that has to wait for the disk?"""
+        return not self._due and not self._is_torn
+
+    def tear(self) -> None:
+        """The machine was put back: what is in flight is compared as a whole the next time."""
+        self._due.clear()
+        self._is_torn = True
+
+    def look(self, machine: ExecutionMachine, *, is_ahead: bool) -> None:
+        """Take what has changed; start at once what may run ahead of the disk, if `is_ahead`."""
+        if machine.last_seq == 0:
+            return
+        may_start = is_ahead and not self._is_torn
+        ahead: dict[int, Command | None] = {}
+        for index, command in machine.take_changes().items():
+            self._due.pop(index, None)
+            is_free = may_start and self._is_harmless(machine.state, index, command)
+            (ahead if is_free else self._due)[index] = command
+        self._seen = lambda: machine.state
+        self._inflight.reconcile(ahead, GRACE_SECONDS)
+
+    def reconcile(self, machine: ExecutionMachine) -> None:
+        """Start and stop what the state, which is durable, wants to be started and stopped."""
+        if machine.last_seq == 0:
+            return
+        state = machine.state
+        due, self._due = self._due, {}
+        if self._is_torn:
+            due = dict.fromkeys((*self._inflight.indexes(), *state.running))
+            wanted = machine.outstanding().values()
+            due |= {state.diagram.index_of[each.node_run.node]: each for each in wanted}
+            self._is_torn = False
+        self._seen = _as_of_now(state)
+        self._inflight.reconcile(due, state.ending.grace_seconds if state.ending else GRACE_SECONDS)
+        for index, command in due.items():
+            run = state.running.get(index)
+            if command is None and run is not None and not self._inflight.has(run):
+                # It was started and the run was ended in one round: there is nothing to stop.
+                self._post(NodeStopped(run, "never entered"))
+
+    async def close(self) -> None:
+        """Cancel everything and wait for it, but not for ever; nothing is started any more."""
+        await self._inflight.close()
+
+    def _is_harmless(self, state: ExecutionState, index: int, command: Command | None) -> bool:
+        """Would nobody outside notice if the process died before this is durable?"""
+        if self._inflight.is_busy(index):
+            return False  # A handler would be stopped.
+        match command:
+            case None:
+                return index not in state.running
+            case SetTimer():
+                return True
+            case RunNode():
+                return state.diagram.nodes[index].is_pure
+
+    def _work(self, command: Command) -> Callable[[], Awaitable[Signal]]:
+        """What to do for a command."""
+        match command:
+            case RunNode(node_run=run):
+                return partial(self._performer.run, self._seen(), run, self._post)
+            case SetTimer(node_run=run, due_at=due_at):
+                return partial(self._wait_until, run, due_at)
+
+    async def _wait_until(self, run: NodeRun, due_at: datetime) -> Signal:
+        while (left := (due_at - self._clock.now()).total_seconds()) > 0:
+            await self._clock.sleep(left)
+        return TimerFired(run)
+
+
+def _as_of_now(state: ExecutionState) -> Callable[[], ExecutionState]:
+    """The state that handlers with effects see: it stays as it is now, when it is durable.
+
+    Copied once for all that start together, and only if something does.
+    """
+    copies: list[ExecutionState] = []
+
+    def seen() -> ExecutionState:
+        if not copies:
+            outputs, executed = dict(state.outputs), dict(state.executed)
+            copies.append(replace(state, outputs=outputs, executed=executed))
+        return copies[0]
+
+    return seen
