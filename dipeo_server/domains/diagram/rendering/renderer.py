@@ -1,0 +1,49 @@
+"""The port to a program that draws: DOT text in, an image out; and how drawing may fail."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+from dipeo_server.errors import DipeoError, LimitExceeded, Unavailable
+
+
+class ImageFormat(StrEnum):
+    """What an image consists of: XML, or pixels."""
+
+    SVG = "svg"
+    PNG = "png"
+
+
+class Renderer(Protocol):
+    """Draws graphs."""
+
+    async def draw(self, dot: str, format_: ImageFormat) -> bytes:
+        """The image of a DOT graph; an SVG image is UTF-8 and begins with its `svg` element.
+
+        It has no scripts, no links, and nothing that is loaded from elsewhere. Raises
+        RendererMissing, PictureTooLarge, RenderFailed. Cancelling it stops the drawing.
+        """
+        ...
+
+
+class RendererMissing(Unavailable):
+    """The program that draws is not installed."""
+
+    code = "RENDERER_MISSING"
+    default_hint = (
+        "Install Graphviz (on Debian: apt install graphviz), or ask for DOT or Mermaid text, "
+        "which needs no other program."
+    )
+
+
+class PictureTooLarge(LimitExceeded):
+    """Drawing takes longer, or gives more, than is allowed."""
+
+    default_hint = "Ask for DOT or Mermaid text, and draw it elsewhere."
+
+
+class RenderFailed(DipeoError):
+    """The program that draws gave no usable image."""
+
+    code = "RENDER_FAILED"
