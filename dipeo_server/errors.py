@@ -95,6 +95,19 @@ class StoreLocked(StorageError):
     default_hint = "Stop that process, or give this one another --store."
 
 
+class DamagedLog(StorageError):
+    """The log of an execution is damaged at event `seq`: it is whole before, and never grows."""
+
+    default_hint = "`dipeo-server verify` tells all damage; a backup has what was lost."
+
+    def __init__(
+        self, message: str, *, execution_id: str, seq: int, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.execution_id = execution_id
+        self.seq = seq
+
+
 class ConcurrentAppend(StorageError):
     """Another writer appended to this execution first; the machine must be rebuilt from the log."""
 

@@ -7,31 +7,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.storage.chain import EventRow
 from dipeo_server.storage.refusals import in_use, not_the_tail
 from dipeo_server.storage.rows import Row
+from dipeo_server.storage.writer import BatchConnection
 
 
 @dataclass(frozen=True, slots=True)
 class Append:
     """Rows that are committed together or not at all, encoded beforehand.
 
-    `columns` are those of the execution without its id; an event's row lacks its execution. `now`
-    is the time of the newest event ("" if there is none): keys that expired before may be used
-    again, and are swept where `is_sweeping` says so.
+    `columns` are those of the execution without its id; an event's row lacks its execution and its
+    hash. `now` is the time of the newest event ("" if there is none): keys that expired before may
+    be used again, and are swept where `is_sweeping` says so.
     """
 
     execution_id: ExecutionID
     after: Seq
     columns: Row
-    events: Sequence[Row]
+    events: Sequence[EventRow]
     answers: Sequence[Row]
     now: str = ""
     is_sweeping: bool = False
 
-    def run(self, sql: Mapping[str, str], connection: sqlite3.Connection) -> None:
+    def run(self, sql: Mapping[str, str], connection: BatchConnection) -> None:
         """Write everything. Raises ConcurrentAppend, IdempotencyMismatch, sqlite3.Error."""
+        chain = connection.chain
+        chain.expect(self.execution_id, self.events)
         position = self._extend(sql, connection)
-        connection.executemany(sql["insert_event"], [(position, *row) for row in self.events])
+        rows = zip(self.events, chain.hashes, strict=True)
+        connection.executemany(sql["insert_event"], [(position, *row, own) for row, own in rows])
         for row in self.answers:
             if not connection.execute(sql["insert_key"], (*row, self.now)).fetchall():
                 raise in_use(row[1])

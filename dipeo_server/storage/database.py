@@ -13,6 +13,7 @@ from typing import Any, Final
 import aiosqlite
 
 from dipeo_server.errors import StorageError
+from dipeo_server.storage.chain import ChainEnd, add_functions
 from dipeo_server.storage.writer import BatchConnection
 
 APPLICATION_ID: Final = 0x44695045
@@ -84,8 +85,11 @@ async def open_for_writing(
     made: list[BatchConnection] = []
 
     def make(*arguments: Any, **options: Any) -> BatchConnection:
-        made.append(BatchConnection(*arguments, **options))
-        return made[0]
+        raw = BatchConnection(*arguments, **options)
+        raw.chain = ChainEnd()
+        add_functions(raw, raw.chain)
+        made.append(raw)
+        return raw
 
     connection = await aiosqlite.connect(path, factory=make, isolation_level=None)
     stack.push_async_callback(connection.close)

@@ -3,7 +3,8 @@
 UPDATE executions SET
     status = ?, diagram_id = ?, parent_id = ?, waiting_barriers = ?, last_seq = ?, name = ?,
     content_hash = ?, created_at = ?, started_at = ?, ended_at = ?, tokens_input = ?,
-    tokens_output = ?, tokens_cached = ?, error = ?
+    tokens_output = ?, tokens_cached = ?, error = ?, checksum = ?,
+    head_hash = extend_chain(head_hash)
 WHERE id = ? AND last_seq = ?
 RETURNING position
 
@@ -11,8 +12,8 @@ RETURNING position
 -- Nothing comes back if there is such an execution already.
 INSERT INTO executions (
     status, diagram_id, parent_id, waiting_barriers, last_seq, name, content_hash, created_at,
-    started_at, ended_at, tokens_input, tokens_output, tokens_cached, error, id
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    started_at, ended_at, tokens_input, tokens_output, tokens_cached, error, checksum, head_hash, id
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, extend_chain(x''), ?)
 ON CONFLICT (id) DO NOTHING
 RETURNING position
 
@@ -21,17 +22,17 @@ RETURNING position
 SELECT last_seq FROM executions WHERE id = ?
 
 -- name: insert_event
-INSERT INTO events (execution, seq, at, kind, version, payload) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO events (execution, seq, at, kind, version, payload, hash) VALUES (?, ?, ?, ?, ?, ?, ?)
 
 -- name: insert_key
 -- A key may be used again once its answer has expired; nothing comes back before that.
 INSERT INTO idempotency (
-    principal, key, mutation, request_hash, execution_id, answer, expires_at
-) VALUES (?, ?, ?, ?, ?, ?, ?)
+    principal, key, mutation, request_hash, execution_id, answer, expires_at, checksum
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (principal, key) DO UPDATE SET
     mutation = excluded.mutation, request_hash = excluded.request_hash,
     execution_id = excluded.execution_id, answer = excluded.answer,
-    expires_at = excluded.expires_at
+    expires_at = excluded.expires_at, checksum = excluded.checksum
 WHERE idempotency.expires_at <= ?
 RETURNING key
 
@@ -46,9 +47,26 @@ INSERT INTO log_lines (execution_id, node, occurrence, attempt, stream, level, t
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: read_events
-SELECT e.seq, e.at, e.kind, e.version, e.payload
+-- Of the event behind which they begin nothing but the hash is needed.
+SELECT e.seq, e.at, e.kind, e.version, e.hash, iif(e.seq > ?2, e.payload, NULL) AS payload
 FROM events AS e JOIN executions AS x ON x.position = e.execution
-WHERE x.id = ? AND e.seq > ? ORDER BY e.seq LIMIT ?
+WHERE x.id = ?1 AND e.seq >= ?2 ORDER BY e.seq LIMIT ?3 + (?2 > 0)
+
+-- name: live_ends
+-- Where the rows of live executions say that their logs end, and what the logs say.
+SELECT x.id, x.last_seq, x.head_hash, e.hash, (
+    SELECT max(seq) FROM events WHERE execution = x.position
+) AS tail
+FROM executions AS x LEFT JOIN events AS e ON e.execution = x.position AND e.seq = x.last_seq
+WHERE x.status IN ('PENDING', 'STARTED', 'RUNNING', 'PAUSED', 'WAITING')
+
+-- name: live_end
+-- The same of one.
+SELECT x.id, x.last_seq, x.head_hash, e.hash, (
+    SELECT max(seq) FROM events WHERE execution = x.position
+) AS tail
+FROM executions AS x LEFT JOIN events AS e ON e.execution = x.position AND e.seq = x.last_seq
+WHERE x.id = ?
 
 -- name: summary
 SELECT * FROM executions WHERE id = ?

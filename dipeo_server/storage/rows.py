@@ -15,15 +15,16 @@ from dipeo_server.domains.execution.ports import (
     LogRecord,
 )
 from dipeo_server.domains.execution.status import ExecutionStatus
+from dipeo_server.storage.chain import checksum
 from dipeo_server.storage.codec import json_bytes, stamp, unstamp
 
 Row = tuple[Any, ...]
 
 
 def summary_row(summary: ExecutionSummary) -> Row:
-    """The columns of an execution but its id, in the order of the queries."""
+    """The columns of an execution but its id, in the order of the queries; their checksum last."""
     usage = summary.token_usage
-    return (
+    columns = (
         summary.status.value,
         summary.diagram_id,
         summary.parent_id,
@@ -39,6 +40,7 @@ def summary_row(summary: ExecutionSummary) -> Row:
         usage.cached,
         json_bytes(summary.error).decode() if summary.error is not None else None,
     )
+    return (*columns, checksum((*columns, summary.id)))
 
 
 def summary_of(row: sqlite3.Row) -> ExecutionSummary:
@@ -61,9 +63,9 @@ def summary_of(row: sqlite3.Row) -> ExecutionSummary:
 
 
 def answer_row(execution_id: ExecutionID, keyed: KeyedAnswer) -> Row:
-    """The columns of an idempotency record."""
+    """The columns of an idempotency record, their checksum last."""
     used = keyed.idempotency
-    return (
+    columns = (
         used.principal,
         used.key,
         used.mutation,
@@ -72,6 +74,7 @@ def answer_row(execution_id: ExecutionID, keyed: KeyedAnswer) -> Row:
         json_bytes(keyed.answer).decode(),
         stamp(used.expires_at),
     )
+    return (*columns, checksum(columns))
 
 
 def answer_of(row: sqlite3.Row) -> IdempotentAnswer:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
+import structlog
 from aiosqlite import Connection
 
 from dipeo_server.domains.execution.events import Recorded
@@ -28,7 +29,7 @@ from dipeo_server.errors import DamagedLog, StorageError
 from dipeo_server.storage.appending import Append
 from dipeo_server.storage.chain import EventRow
 from dipeo_server.storage.codec import EventCodec, stamp
-from dipeo_server.storage.damage import Quarantine, damaged, damaged_ends, decoded
+from dipeo_server.storage.damage import Quarantine, damage_of, damaged_ends, decoded, is_damage
 from dipeo_server.storage.database import make_private, open_for_reading, open_for_writing
 from dipeo_server.storage.diagrams import SQLiteDiagrams
 from dipeo_server.storage.line_buffer import LineBuffer
@@ -47,6 +48,8 @@ from dipeo_server.storage.rows import (
 from dipeo_server.storage.writer import Writer, storage_error
 
 KEYED_APPENDS_PER_SWEEP: Final = 256
+
+log = structlog.get_logger(__name__)
 
 
 class SQLiteStore:
@@ -92,9 +95,24 @@ class SQLiteStore:
 
     async def _check_ends(self) -> None:
         """Keep what still runs from going on where its log has lost its end."""
-        for damage in damaged_ends(await self._reader.execute_fetchall(self._sql["live_ends"])):
+        for damage in await self._damaged_ends():
             log.error("log_damaged", execution_id=damage.execution_id, error=damage.message)
             self._quarantine.add(damage)
+
+    async def _damaged_ends(self) -> list[DamagedLog]:
+        try:
+            return list(damaged_ends(await self._fetch(self._sql["live_ends"], ())))
+        except StorageError as error:
+            if not is_damage(error):
+                raise
+        found: list[DamagedLog] = []
+        for execution_id in await self.active():  # Whose page is it that cannot be read?
+            try:
+                ends = await self._fetch(self._sql["live_end"], (execution_id,))
+                found += damaged_ends(ends)
+            except StorageError as error:
+                found.append(damage_of(error, execution_id, Seq(0)))
+        return found
 
     @property
     def commits(self) -> int:
@@ -174,15 +192,12 @@ class SQLiteStore:
         try:
             rows = await self._fetch(self._sql["read_events"], (execution_id, after, limit))
             return decoded(rows, execution_id, after, self._codec)
-        except DamagedLog as damage:
-            self._quarantine.add(damage)
-            raise
         except StorageError as error:
-            if not is_corruption(error.__cause__):
+            if not is_damage(error):
                 raise
-            damage = damaged(execution_id, after + 1, f"it or a later one is unreadable ({error.__cause__})")
+            damage = damage_of(error, execution_id, after)
             self._quarantine.add(damage)
-            raise damage from error
+            raise damage from error.__cause__
 
     async def summary(self, execution_id: ExecutionID) -> ExecutionSummary | None:
         """The execution's row, or None."""

@@ -17,11 +17,12 @@ from typing import Final
 import aiosqlite
 
 from dipeo_server.errors import DipeoError, StorageError, StorageFull
+from dipeo_server.storage.chain import ChainEnd
 from dipeo_server.storage.refusals import closed
 
 BATCH_UNITS_MAX: Final = 512
 
-Work = Callable[[sqlite3.Connection], None]
+Work = Callable[["BatchConnection"], None]
 """Runs in the connection's thread, inside a savepoint; what it raises undoes it, and it alone."""
 
 
@@ -37,10 +38,11 @@ class Unit:
 class BatchConnection(sqlite3.Connection):
     """A connection whose `commit` runs a batch of units as one transaction: one thread hop.
 
-    `batch` is set before each commit, by the one task that commits.
+    `batch` is set before each commit, by the one task that commits; `chain` hashes events.
     """
 
     batch: tuple[Unit, ...] = ()
+    chain: ChainEnd
 
     def commit(self) -> None:
         """Run the batch. Raises whatever kept all of it from being committed."""
