@@ -53,7 +53,7 @@ class ActorParts:
     store: StateStore
     performer: Performer
     clock: Clock
-    on_idle: Callable[[ExecutionID], None]
+    on_idle: Callable[[ExecutionID, ExecutionView | None], None]
 
 
 class ExecutionActor:
@@ -125,6 +125,7 @@ class ExecutionActor:
     # --- the loop -------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
+        left: ExecutionView | None = None
         try:
             while not self._is_over():
                 self._wake.clear()
@@ -132,6 +133,7 @@ class ExecutionActor:
                     await self._step()
                 else:
                     await self._wake.wait()
+            left = view(self._machine.state) if self._machine.last_seq > 0 else None
         except Exception as error:
             # Nothing acknowledged is lost: the log holds it, and a restart takes it up again.
             log.exception("execution_stopped", execution_id=self.id)
@@ -146,7 +148,7 @@ class ExecutionActor:
             while self._inbox:
                 self._inbox.popleft().refuse(_not_served())
             self.feed.fail(_not_served())
-            self._parts.on_idle(self.id)
+            self._parts.on_idle(self.id, left)
 
     def _is_over(self) -> bool:
         """Ended or stopped, and nothing is left to do or to answer."""

@@ -312,8 +312,10 @@ class LocalRunner:
         self._actors[execution_id] = actor
         return actor
 
-    def _forget(self, execution_id: ExecutionID) -> None:
-        """An actor has nothing left to do."""
+    def _forget(self, execution_id: ExecutionID, left: ExecutionView | None) -> None:
+        """An actor has nothing left to do; `left` is its execution, where all of it is durable."""
+        if left is not None and left.status.is_terminal:
+            self._remember(left)
         actor = self._actors.pop(execution_id, None)
         if actor is not None and not actor.feed.readers:
             self._feeds.pop(execution_id, None)
