@@ -72,8 +72,7 @@ class ExecutionActor:
         self._parts = parts
         self._inbox: deque[Item] = deque()
         self._wake = asyncio.Event()
-        clock, performer = parts.clock, parts.performer
-        self._reconciler = Reconciler(performer, clock, self.post, self._wake.set)
+        self._reconciler = Reconciler(parts.performer, parts.clock, self.post, self._wake.set)
         self._round = Round(machine.last_seq)
         self._appending: tuple[Round, asyncio.Task[None] | None] | None = None
         self._view: ExecutionView | None = None
