@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from dipeo_server import __version__
 from dipeo_server.api.context import ApiServices, ServerFacts
 from dipeo_server.api.http import create_routes
+from dipeo_server.domains.diagram.rendering.renderer import Renderer
 from dipeo_server.domains.execution import handlers
 from dipeo_server.domains.execution.expression import Expression, ExpressionError
 from dipeo_server.domains.execution.registry import HandlerRegistry
@@ -20,6 +21,7 @@ from dipeo_server.runtime.child_loader import ChildLoader
 from dipeo_server.runtime.clock import SystemClock
 from dipeo_server.runtime.code_runner import ProcessCodeRunner
 from dipeo_server.runtime.files import BaseDirFiles
+from dipeo_server.runtime.graphviz import GraphvizRenderer
 from dipeo_server.runtime.llm import model_services_from_env
 from dipeo_server.runtime.local import LocalRunner, RunnerPorts
 from dipeo_server.runtime.perform import ConcurrencyLimits
@@ -59,6 +61,11 @@ def check_expression(source: str) -> str | None:
     except ExpressionError as error:
         return error.message
     return None
+
+
+def image_renderer() -> Renderer:
+    """What draws images, if the program for it is installed."""
+    return GraphvizRenderer()
 
 
 @asynccontextmanager

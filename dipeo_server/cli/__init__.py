@@ -1,4 +1,4 @@
-"""The command line: `dipeo-server serve`, `run`, `validate` and what prints for other tools."""
+"""The command line: `serve`, `run`, `validate`, `render` and what prints for other tools."""
 
 from __future__ import annotations
 

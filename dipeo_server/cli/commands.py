@@ -163,6 +163,35 @@ def validate(
     raise typer.Exit(validate_files(files, base_dir or Path(), as_json=as_json))
 
 
+@app.command()
+def render(
+    file: options.File,
+    *,
+    to: options.To = None,
+    output: options.Output = None,
+    base_dir: options.BaseDir = None,
+) -> None:
+    """Draw a diagram: as DOT or Mermaid text, or as an image.
+
+    Shapes tell kinds of nodes; edges say their port and condition; dashed edges are for failures,
+    thick ones (↺) begin the next turn of a loop. A diagram that cannot run is drawn as far as it
+    can be read.
+
+    \b
+    Examples:
+      dipeo-server render examples/loop.light.yaml --output loop.svg
+      dipeo-server render examples/loop.light.yaml --to mermaid
+      dipeo-server render examples/loop.light.yaml | dot -Tpdf > loop.pdf
+
+    Exit codes: 0 drawn, 1 Graphviz is missing or failed, 2 wrong usage, or the file cannot be read.
+    """
+    from dipeo_server.cli.rendering import render_file
+
+    with told_errors():
+        code = render_file(file, base_dir or Path(), to=to, output=output)
+    raise typer.Exit(code)
+
+
 @app.command("export-schema")
 def export_schema(*, output: options.Output = None) -> None:
     """Print the GraphQL schema (SDL), with the node types that are installed.

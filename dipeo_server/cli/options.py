@@ -19,6 +19,15 @@ class Strategy(StrEnum):
     COLLECT_PARTIAL = "COLLECT_PARTIAL"
 
 
+class Drawing(StrEnum):
+    """What a diagram is drawn as."""
+
+    DOT = "dot"
+    MERMAID = "mermaid"
+    SVG = "svg"
+    PNG = "png"
+
+
 class Auth(StrEnum):
     """Who may do what."""
 
@@ -118,4 +127,15 @@ RunStore: TypeAlias = Annotated[
 ]
 Quiet: TypeAlias = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors only.")
+]
+
+# --- render -------------------------------------------------------------------------------------
+
+To: TypeAlias = Annotated[
+    Drawing | None,
+    typer.Option(
+        "--to",
+        case_sensitive=False,
+        help="svg and png need Graphviz.  [default: by the end of --output, else dot]",
+    ),
 ]

@@ -39,9 +39,9 @@ def _problems(file: Path, base_dir: Path, specs: Mapping[str, NodeSpec]) -> list
         document = documents.read(file, base_dir)
     except Unusable as error:
         told = DiagramProblem(Severity.ERROR, error.code, error.message, hint=error.hint)
-        return [_as_in_the_api(told)]
+        return [as_in_the_api(told)]
     loaded = read_diagram(document.content, specs=specs, format=document.format, path=document.path)
-    return [_as_in_the_api(problem) for problem in _judged(loaded, specs)]
+    return [as_in_the_api(problem) for problem in _judged(loaded, specs)]
 
 
 def _judged(loaded: Loaded, specs: Mapping[str, NodeSpec]) -> tuple[DiagramProblem, ...]:
@@ -60,7 +60,8 @@ def _subject(problem: DiagramProblem) -> tuple[str, str | None, str | None]:
     return problem.code, problem.node, problem.edge
 
 
-def _as_in_the_api(problem: DiagramProblem) -> Problem:
+def as_in_the_api(problem: DiagramProblem) -> Problem:
+    """The problem as clients of the API know it."""
     place = problem.location
     return {
         "severity": problem.severity.value,

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from dipeo_server.domains.diagram.compile import compile_diagram
 from dipeo_server.domains.diagram.executable import (
     EdgeKind,
     ExecutableDiagram,
@@ -18,6 +19,7 @@ from dipeo_server.domains.diagram.executable import (
 )
 from dipeo_server.domains.diagram.model import DomainDiagram, DomainEdge, DomainNode, DomainPerson
 from dipeo_server.domains.diagram.node_settings import settings_of
+from dipeo_server.domains.diagram.problem import DiagramInvalid
 from dipeo_server.domains.diagram.rendering.lettering import joined
 from dipeo_server.domains.diagram.rendering.picture import Arrow, Box, Line, Picture, Shape
 from dipeo_server.domains.diagram.spec import NodeSettings, NodeSpec
@@ -47,6 +49,14 @@ class _Flow:
     join: JoinPolicy = JoinPolicy.ALL
     k: int = 1
     fan_out: FanOut = FanOut.ALL
+
+
+def compose_document(diagram: DomainDiagram, specs: Specs) -> Picture:
+    """The picture of a document: of what is compiled from it, or as it stands if it is invalid."""
+    try:
+        return compose_compiled(compile_diagram(diagram, specs).executable, specs)
+    except DiagramInvalid:
+        return compose(diagram, specs)
 
 
 def compose(

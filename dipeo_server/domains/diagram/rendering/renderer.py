@@ -1,10 +1,13 @@
-"""The port to a program that draws: DOT text in, an image out; and how drawing may fail."""
+"""From a picture to text, and from text to an image by the port to a program that draws."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
+from dipeo_server.domains.diagram.rendering.dot import to_dot
+from dipeo_server.domains.diagram.rendering.mermaid import to_mermaid
+from dipeo_server.domains.diagram.rendering.picture import Picture, RenderFormat
 from dipeo_server.errors import DipeoError, LimitExceeded, Unavailable
 
 
@@ -13,6 +16,15 @@ class ImageFormat(StrEnum):
 
     SVG = "svg"
     PNG = "png"
+
+
+IMAGES: Final = {RenderFormat.SVG: ImageFormat.SVG, RenderFormat.PNG: ImageFormat.PNG}
+"""Formats that a `Renderer` makes of the text; the others are the text itself."""
+
+
+def text_of(picture: Picture, format_: RenderFormat) -> str:
+    """The picture as text: Mermaid where that is wanted, else DOT."""
+    return to_mermaid(picture) if format_ is RenderFormat.MERMAID else to_dot(picture)
 
 
 class Renderer(Protocol):

@@ -1,0 +1,83 @@
+"""`dipeo-server render`: a diagram as DOT or Mermaid text, or as an image."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from dipeo_server.app import image_renderer, node_types
+from dipeo_server.cli import documents
+from dipeo_server.cli.options import Drawing
+from dipeo_server.cli.outcome import ExitCode, Unusable, tell
+from dipeo_server.cli.problems import line_of
+from dipeo_server.cli.validation import as_in_the_api
+from dipeo_server.domains.diagram.formats.detect import read_diagram
+from dipeo_server.domains.diagram.model import DomainDiagram
+from dipeo_server.domains.diagram.rendering.composing import compose_document
+from dipeo_server.domains.diagram.rendering.picture import RenderFormat
+from dipeo_server.domains.diagram.rendering.renderer import IMAGES, text_of
+from dipeo_server.domains.diagram.spec import NodeSpec
+
+_FORMATS: Final[Mapping[str, RenderFormat]] = {
+    ".dot": RenderFormat.DOT,
+    ".gv": RenderFormat.DOT,
+    ".mermaid": RenderFormat.MERMAID,
+    ".mmd": RenderFormat.MERMAID,
+    ".png": RenderFormat.PNG,
+    ".svg": RenderFormat.SVG,
+}
+
+
+def render_file(file: Path, base_dir: Path, *, to: Drawing | None, output: Path | None) -> ExitCode:
+    """Draw one file; USAGE if it cannot be read. Raises Unusable, RendererMissing, RenderFailed."""
+    format_ = RenderFormat(to.value) if to else _format_of(output)
+    if format_ is RenderFormat.PNG and output is None and sys.stdout.isatty():
+        message = "A PNG image is no text for a terminal."
+        raise Unusable(message, hint="Name a file with --output, or redirect the output.")
+    specs = node_types().specs
+    diagram = _read(file, base_dir, specs)
+    if diagram is None:
+        return ExitCode.USAGE
+    drawn = text_of(compose_document(diagram, specs), format_).encode()
+    if format_ in IMAGES:
+        drawn = asyncio.run(image_renderer().draw(drawn.decode(), IMAGES[format_]))
+    _write(drawn, output)
+    return ExitCode.COMPLETED
+
+
+def _format_of(output: Path | None) -> RenderFormat:
+    if output is None:
+        return RenderFormat.DOT
+    found = _FORMATS.get(output.suffix.lower())
+    if found is None:
+        names = ", ".join(sorted(_FORMATS))
+        message = f"The name {output.name!r} does not say which format is wanted."
+        raise Unusable(message, hint=f"Say so with --to, or by its end: {names}.")
+    return found
+
+
+def _read(file: Path, base_dir: Path, specs: Mapping[str, NodeSpec]) -> DomainDiagram | None:
+    """The diagram, if enough of it can be read to draw it; tells what cannot be."""
+    document = documents.read(file, base_dir)
+    loaded = read_diagram(document.content, specs=specs, format=document.format, path=document.path)
+    for problem in loaded.problems:
+        if problem.is_error:
+            tell(line_of(as_in_the_api(problem), file))
+    return loaded.diagram
+
+
+def _write(drawn: bytes, output: Path | None) -> None:
+    if output is None:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.buffer.write(drawn)
+            sys.stdout.buffer.flush()
+        return
+    try:
+        output.write_bytes(drawn)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise Unusable(f"Cannot write {output}: {reason}.") from error
