@@ -108,6 +108,18 @@ class DamagedLog(StorageError):
         self.seq = seq
 
 
+class BlobMissing(StorageError):
+    """A large value that the log refers to is not there."""
+
+    default_hint = "`dipeo-server verify` tells all damage; a backup has what was lost."
+
+
+class BlobDamaged(StorageError):
+    """A large value is not what was written."""
+
+    default_hint = "`dipeo-server verify` tells all damage; a backup has what was lost."
+
+
 class ConcurrentAppend(StorageError):
     """Another writer appended to this execution first; the machine must be rebuilt from the log."""
 

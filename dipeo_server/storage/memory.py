@@ -17,6 +17,7 @@ from dipeo_server.domains.execution.ports import (
     KeyedAnswer,
     LogRecord,
 )
+from dipeo_server.storage.blobs import MemoryBlobs
 from dipeo_server.storage.memory_diagrams import MemoryDiagrams
 from dipeo_server.storage.refusals import (
     check_append,
@@ -38,6 +39,7 @@ class MemoryStore:
         self._lines = 0
         self._is_closed = False
         self.commits = 0
+        self.blobs = MemoryBlobs()
         self.diagrams = MemoryDiagrams(self._check_open, self._keep_diagram_answer)
 
     async def append(

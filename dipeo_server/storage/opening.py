@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from dipeo_server.domains.execution.blobs import Blobs
 from dipeo_server.domains.execution.diagram_store import DiagramStore
 from dipeo_server.domains.execution.ports import StateStore
 from dipeo_server.errors import InvalidInput
@@ -16,6 +17,11 @@ _HINT = "Use sqlite:PATH, a bare path (which means the same), or memory:."
 
 class Store(StateStore, Protocol):
     """Executions and diagrams in one place: closing it closes both."""
+
+    @property
+    def blobs(self) -> Blobs:
+        """Large values."""
+        ...
 
     @property
     def diagrams(self) -> DiagramStore:

@@ -27,6 +27,7 @@ from dipeo_server.domains.execution.ports import (
 )
 from dipeo_server.errors import DamagedLog, StorageError
 from dipeo_server.storage.appending import Append
+from dipeo_server.storage.blobs import FileBlobs, blobs_folder
 from dipeo_server.storage.chain import EventRow
 from dipeo_server.storage.codec import EventCodec, stamp
 from dipeo_server.storage.damage import Quarantine, damage_of, damaged_ends, decoded, is_damage
@@ -56,9 +57,14 @@ class SQLiteStore:
     """Executions in one SQLite file; one process opens it, one task writes it."""
 
     def __init__(
-        self, writer: Writer, readers: tuple[Connection, Connection], opened: AsyncExitStack
+        self,
+        path: Path,
+        writer: Writer,
+        readers: tuple[Connection, Connection],
+        opened: AsyncExitStack,
     ) -> None:
         """Use `open`; `opened` releases whatever that opened."""
+        self.blobs = FileBlobs(blobs_folder(path))
         self._writer = writer
         self._reader, lister = readers
         self._opened = opened
@@ -84,7 +90,7 @@ class SQLiteStore:
             opened.push_async_callback(_checkpoint, write)
             writer = Writer(write, raw)
             opened.push_async_callback(writer.close)
-            store = cls(writer, readers, opened)
+            store = cls(path, writer, readers, opened)
             await store._check_ends()
         except BaseException as error:
             await opened.aclose()

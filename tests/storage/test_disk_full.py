@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from dipeo_server.errors import StorageFull
 from dipeo_server.storage.sqlite import SQLiteStore
+from tests.storage.disks import grow, small_disk
 from tests.storage.records import ONE, TWO, execution, extend, line
 
 LARGE = "x" * 50_000
@@ -20,17 +20,8 @@ LARGE = "x" * 50_000
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 2 MiB of our own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder))
-    if mounted.returncode:
-        pytest.skip(f"needs a small disk, and may not mount one: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def mount(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    with small_disk(tmp_path / "disk", size="2m") as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -63,7 +54,7 @@ async def test_reading_goes_on_and_so_does_everything_once_there_is_space(
     summary = await store.summary(ONE)
     assert summary is not None
     assert summary.last_seq == tail
-    assert mount("-o", "remount,size=16m", str(disk)).returncode == 0
+    grow(disk, size="16m")
     await extend(store, ONE, after=tail)
     await extend(store, TWO)
     assert len(await store.read(ONE, limit=1_000)) == tail + 1
