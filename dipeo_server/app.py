@@ -22,6 +22,7 @@ from dipeo_server.runtime.clock import SystemClock
 from dipeo_server.runtime.code_runner import ProcessCodeRunner
 from dipeo_server.runtime.files import BaseDirFiles
 from dipeo_server.runtime.graphviz import GraphvizRenderer
+from dipeo_server.runtime.library import Library
 from dipeo_server.runtime.llm import model_services_from_env
 from dipeo_server.runtime.local import LocalRunner, RunnerPorts
 from dipeo_server.runtime.perform import ConcurrencyLimits
@@ -95,6 +96,7 @@ async def backend(
             log.info("executions_recovered", count=recovered)
         yield ApiServices(
             runner=runner,
+            library=Library(store.diagrams, store, ports.clock),
             specs=known.specs,
             facts=ServerFacts(
                 version=__version__,

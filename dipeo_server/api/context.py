@@ -14,11 +14,13 @@ from dipeo_server.api.history import History, fold
 from dipeo_server.api.json_dialect import canonical
 from dipeo_server.domains.diagram.rules.view import CheckExpression
 from dipeo_server.domains.diagram.spec import NodeSpec
+from dipeo_server.domains.execution.diagram_store import DiagramLibrary, StoredRevision
 from dipeo_server.domains.execution.events import Recorded
-from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, Seq
 from dipeo_server.domains.execution.runner import Runner
 from dipeo_server.domains.execution.state import ExecutionView
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 PAGE_EVENTS: Final = 1_000
@@ -65,6 +67,7 @@ class ApiServices:
     """
 
     runner: Runner
+    library: DiagramLibrary
     specs: Mapping[str, NodeSpec]
     facts: ServerFacts
     check_expression: CheckExpression | None = None
@@ -73,23 +76,23 @@ class ApiServices:
     is_ready: Callable[[], bool] = lambda: True
 
 
-class OncePerKey(Generic[T]):
+class OncePerKey(Generic[K, T]):
     """Loads each thing at most once for one operation, however many resolvers ask."""
 
-    def __init__(self, load: Callable[[ExecutionID], Coroutine[Any, Any, T]]) -> None:
+    def __init__(self, load: Callable[[K], Coroutine[Any, Any, T]]) -> None:
         self._load = load
-        self._loads: dict[ExecutionID, asyncio.Task[T]] = {}
+        self._loads: dict[K, asyncio.Task[T]] = {}
 
-    async def load(self, execution_id: ExecutionID) -> T:
-        """The thing of that execution."""
-        task = self._loads.get(execution_id)
+    async def load(self, key: K) -> T:
+        """The thing of that key."""
+        task = self._loads.get(key)
         if task is None:
-            task = self._loads[execution_id] = asyncio.create_task(self._load(execution_id))
+            task = self._loads[key] = asyncio.create_task(self._load(key))
         return await asyncio.shield(task)
 
-    def forget(self, execution_id: ExecutionID) -> None:
+    def forget(self, key: K) -> None:
         """Load it anew when somebody asks next."""
-        self._loads.pop(execution_id, None)
+        self._loads.pop(key, None)
 
 
 @dataclass(slots=True)
@@ -123,15 +126,21 @@ class OperationContext:
         self.operation_name = operation_name
         self.services = connection.services
         self.runner = connection.services.runner
+        self.library = connection.services.library
         self.principal = connection.principal
         self.views = OncePerKey(self.runner.view)
         self.histories = OncePerKey(self._history)
+        self.diagrams = OncePerKey(self.library.find)
+        self.revisions = OncePerKey(self._revision)
 
     async def fresh_view(self, execution_id: ExecutionID) -> ExecutionView | None:
         """The execution behind what this operation has just changed."""
         self.views.forget(execution_id)
         self.histories.forget(execution_id)
         return await self.views.load(execution_id)
+
+    async def _revision(self, key: tuple[DiagramID, int]) -> StoredRevision | None:
+        return await self.library.revision(*key)
 
     async def _history(self, execution_id: ExecutionID) -> History:
         """The folded log up to the state that this operation shows."""

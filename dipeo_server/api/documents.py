@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from dipeo_server.api.context import ApiServices
 from dipeo_server.domains.diagram.compile import Compiled, compile_diagram
@@ -25,6 +25,16 @@ from dipeo_server.errors import InvalidInput
 
 QUICK_CHARACTERS_MAX: Final = 16_384
 """Longer documents are read in a thread, so that they do not hold up everybody else."""
+
+
+class Sent(TypedDict, total=False):
+    """Where a document lists its nodes: as text, or as they are."""
+
+    content: str
+    format: str
+    nodes: Sequence[Mapping[str, Any]]
+    edges: Sequence[Mapping[str, Any]]
+    persons: object
 
 
 @dataclass(frozen=True, slots=True)

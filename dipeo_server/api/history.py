@@ -35,7 +35,10 @@ _Visit = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One attempt of one visit, as far as the log goes; `ready_at` None where it never queued."""
+    """One attempt of one visit, as far as the log goes; `ready_at` None where it never queued.
+
+    `revision` is that of the diagram it ran with.
+    """
 
     node_run: NodeRun
     status: NodeExecutionStatus
@@ -45,6 +48,7 @@ class RunRecord:
     failure: Failure | None = None
     token_usage: TokenUsage | None = None
     output: Envelope | None = None
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,8 @@ class _Folding:
             case NodeMaxIterationsReached(node_run=run):
                 status = NodeExecutionStatus.MAXITER_REACHED
                 self._pop_ready(state, run)
-                self.runs.append(RunRecord(run, status, None, recorded.at, recorded.at))
+                record = RunRecord(run, status, None, recorded.at, recorded.at)
+                self.runs.append(replace(record, revision=state.revision))
             case NodeReported(node_run=run, status=NodeExecutionStatus.WAITING):
                 self._change(run, RunRecord(run, NodeExecutionStatus.WAITING))
             case BarrierWaiting(node_run=run):
@@ -121,7 +126,8 @@ class _Folding:
     def _started(self, state: ExecutionState, run: NodeRun, at: datetime) -> None:
         ready_at = self._pop_ready(state, run)
         self.open[run.node] = len(self.runs)
-        self.runs.append(RunRecord(run, NodeExecutionStatus.RUNNING, ready_at, at))
+        running = RunRecord(run, NodeExecutionStatus.RUNNING, ready_at, at)
+        self.runs.append(replace(running, revision=state.revision))
         index = state.diagram.index_of[run.node]
         self.inputs.setdefault((run.node, run.occurrence), state.inputs.get(index, ()))
 
@@ -130,11 +136,16 @@ class _Folding:
         place = self.open.get(run.node)
         if place is None:
             # A node that this server cannot run fails without having been started.
-            self.runs.append(change)
+            revision = self.state.revision if self.state else 0
+            self.runs.append(replace(change, revision=revision))
             return
         before = self.runs[place]
         self.runs[place] = replace(
-            change, node_run=run, ready_at=before.ready_at, started_at=before.started_at
+            change,
+            node_run=run,
+            ready_at=before.ready_at,
+            started_at=before.started_at,
+            revision=before.revision,
         )
 
     def _note_ready(self, state: ExecutionState, at: datetime) -> None:

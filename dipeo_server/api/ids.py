@@ -1,6 +1,6 @@
-"""Opaque ids of everything that belongs to an execution; the execution's own id is as it is.
+"""Opaque ids of the parts of executions and diagrams; their own ids are as they are.
 
-`<prefix>_<base64url of execution, occurrence, node>`: reversible, so nothing has to be stored.
+`<prefix>_<base64url of owner, occurrence, node>`: reversible, so nothing has to be stored.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from dipeo_server.domains.execution.ids import BarrierID, ExecutionID, NodeRun
+from dipeo_server.domains.execution.ids import BarrierID, DiagramID, ExecutionID, NodeRun
 
 EXECUTION_PREFIX: Final = "exec_"
+DIAGRAM_PREFIX: Final = "diagram_"
 _SEPARATOR: Final = "\0"
 
 
@@ -28,15 +29,28 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PartID:
-    """A part of one execution: a barrier or an envelope of a visit, or its diagram.
+    """A part of one execution (a barrier or an envelope of a visit), or a revision of a diagram.
 
-    `occurrence` and `node` are of the visit; for a revision 0 and empty.
+    `occurrence` and `node` are of the visit. Of a revision `occurrence` is the number and `node`
+    is empty; its owner is a stored diagram, or the execution of an inline one (number 0).
     """
 
     kind: Kind
-    execution_id: ExecutionID
+    owner: ExecutionID | DiagramID
     node: str = ""
     occurrence: int = 0
+
+    @property
+    def execution_id(self) -> ExecutionID:
+        """The execution that it is a part of."""
+        return ExecutionID(self.owner)
+
+    @property
+    def stored_revision(self) -> tuple[DiagramID, int] | None:
+        """The stored diagram and the number; None for anything else."""
+        if self.kind is not Kind.REVISION or self.node or not is_diagram_id(self.owner):
+            return None
+        return DiagramID(self.owner), self.occurrence
 
     @property
     def barrier(self) -> BarrierID:
@@ -45,7 +59,7 @@ class PartID:
 
     def encode(self) -> str:
         """The id as clients see it."""
-        text = _SEPARATOR.join([self.execution_id, str(self.occurrence), self.node])
+        text = _SEPARATOR.join([self.owner, str(self.occurrence), self.node])
         packed = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
         return f"{self.kind}_{packed}"
 
@@ -55,8 +69,8 @@ def decode(text: str) -> PartID | None:
     prefix, _, packed = text.partition("_")
     try:
         raw = base64.b64decode(packed + "=" * (-len(packed) % 4), altchars=b"-_", validate=True)
-        execution_id, occurrence, node = raw.decode().split(_SEPARATOR, 2)
-        found = PartID(Kind(prefix), ExecutionID(execution_id), node, int(occurrence))
+        owner, occurrence, node = raw.decode().split(_SEPARATOR, 2)
+        found = PartID(Kind(prefix), ExecutionID(owner), node, int(occurrence))
     except (ValueError, binascii.Error):
         return None
     return found if found.encode() == text else None
@@ -65,6 +79,11 @@ def decode(text: str) -> PartID | None:
 def is_execution_id(text: str) -> bool:
     """Could it be the id of an execution?"""
     return text.startswith(EXECUTION_PREFIX)
+
+
+def is_diagram_id(text: str) -> bool:
+    """Could it be the id of a stored diagram?"""
+    return text.startswith(DIAGRAM_PREFIX)
 
 
 def trace_id(execution_id: ExecutionID) -> str:

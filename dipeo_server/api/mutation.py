@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Annotated, Final, TypeAlias
@@ -10,14 +9,17 @@ from typing import Annotated, Final, TypeAlias
 import strawberry
 from strawberry.scalars import JSON
 
-from dipeo_server.api import documents, ids
-from dipeo_server.api.context import Info, OperationContext, request_hash
+from dipeo_server.api import ids
+from dipeo_server.api.context import Info
+from dipeo_server.api.diagram_mutation import DiagramMutation
+from dipeo_server.api.keys import idempotency_key
+from dipeo_server.api.sources import resolve
+from dipeo_server.api.types.arguments import Key
 from dipeo_server.api.types.described import mutation, object_type
 from dipeo_server.api.types.execution import barrier, execution_state
-from dipeo_server.api.types.inputs import RunDiagramInput, document_of, variables_of
+from dipeo_server.api.types.inputs import RunDiagramInput, variables_of
 from dipeo_server.api.types.payloads import BarrierPayload, ExecutionPayload
 from dipeo_server.api.types.problems import REFUSALS, UserError, user_error
-from dipeo_server.domains.diagram.compile import Compiled
 from dipeo_server.domains.execution.events import BarrierAction, Durability, ErrorStrategy
 from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey, StartExecution
@@ -30,18 +32,8 @@ from dipeo_server.domains.execution.signals import (
 from dipeo_server.domains.execution.state import ExecutionView
 from dipeo_server.errors import DipeoError, InvalidInput, InvalidState, NotFound
 
-KEY_CHARACTERS_MAX: Final = 255
 GRACE_MAX: Final = timedelta(minutes=5)
 
-Key: TypeAlias = Annotated[
-    str | None,
-    strawberry.argument(
-        description=(
-            "The same key with the same arguments gives the same answer for 24 hours, and does "
-            "nothing again."
-        )
-    ),
-]
 ExecutionArgument: TypeAlias = Annotated[strawberry.ID, strawberry.argument(description="The run.")]
 BarrierArgument: TypeAlias = Annotated[
     strawberry.ID, strawberry.argument(description="The barrier.")
@@ -70,7 +62,7 @@ Comment: TypeAlias = Annotated[
 
 
 @object_type
-class Mutation:
+class Mutation(DiagramMutation):
     """Everything that changes something.
 
     A refusal is an answer: see `errors` of each payload.
@@ -84,16 +76,23 @@ class Mutation:
         call = _Call(info, "runDiagram", {"input": input}, idempotency_key)
 
         async def start() -> Accepted:
-            compiled = await _compile(input, info.context)
+            key = call.key()
+            # What it named may have moved on, or been archived, since it was answered.
+            known = await info.context.runner.answered(key)
+            if known is not None:
+                return known
+            source = await resolve(input.source, info.context)
             request = StartExecution(
-                compiled.executable,
+                source.diagram,
+                diagram_id=source.diagram_id,
+                revision=source.revision,
                 variables=variables_of(input.variables, ("input", "variables")),
                 max_steps=input.max_steps,
                 error_strategy=input.error_strategy or ErrorStrategy.FAIL_FAST,
                 durability=input.durability or Durability.ADAPTIVE,
                 actor=info.context.principal,
             )
-            return await info.context.runner.start(request, call.key())
+            return await info.context.runner.start(request, key)
 
         return await call.execution_payload(start)
 
@@ -180,13 +179,7 @@ class _Call:
 
     def key(self) -> IdempotencyKey | None:
         """The key as the runner takes it. Raises InvalidInput."""
-        if self._key is None:
-            return None
-        if not 1 <= len(self._key) <= KEY_CHARACTERS_MAX:
-            message = f"`idempotencyKey` must have 1 to {KEY_CHARACTERS_MAX} characters."
-            raise InvalidInput(message, field=("idempotencyKey",))
-        digest = request_hash(self._name, self._arguments)
-        return IdempotencyKey(self._context.principal, self._key, self._name, digest)
+        return idempotency_key(self._context, self._name, self._arguments, self._key)
 
     async def signal(self, execution_id: ExecutionID, wish: Signal) -> Accepted:
         """Tell the execution."""
@@ -240,18 +233,6 @@ class _Call:
         if about is not None and isinstance(refusal, InvalidState):
             view = await self._context.fresh_view(about)
         return user_error(refusal, about, view.status if view is not None else None)
-
-
-async def _compile(wish: RunDiagramInput, context: OperationContext) -> Compiled:
-    services = context.services
-    document = document_of(wish.source, services.specs)
-
-    def compiled() -> Compiled:
-        return documents.compile_loaded(documents.read(document, services), services)
-
-    if len(document.content or "") <= documents.QUICK_CHARACTERS_MAX:
-        return compiled()
-    return await asyncio.to_thread(compiled)
 
 
 def _grace_seconds(grace: timedelta | None) -> float:

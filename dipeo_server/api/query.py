@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict, replace
 from typing import Annotated, Final, TypeAlias
 
@@ -13,30 +12,33 @@ from strawberry.utils.str_converters import to_camel_case
 from dipeo_server.api import documents, ids
 from dipeo_server.api.context import Info, OperationContext
 from dipeo_server.api.documents import Document
+from dipeo_server.api.stored import off_the_loop
 from dipeo_server.api.types.arguments import After, Before, First, Last
 from dipeo_server.api.types.described import computed, object_type
-from dipeo_server.api.types.diagram import (
-    DiagramReport,
-    Graph,
-    diagram_report,
-    inline_revision,
-)
+from dipeo_server.api.types.diagram import DiagramReport, diagram_report
+from dipeo_server.api.types.diagram_list import DiagramConnection, diagram_page
 from dipeo_server.api.types.enums import DiagramFormat
 from dipeo_server.api.types.execution import (
     Barrier,
+    Diagram,
     ExecutionConnection,
     ExecutionStateType,
     barrier,
     execution_page,
+    find_diagram,
     find_execution,
+    find_revision,
+    run_revision,
+    stored_diagram,
 )
-from dipeo_server.api.types.inputs import ExecutionFilter, execution_query
+from dipeo_server.api.types.inputs import DiagramFilter, Filter, diagram_query, execution_query
 from dipeo_server.api.types.node_state import output_of
 from dipeo_server.api.types.node_types import NodeTypeInfo, node_type_info
 from dipeo_server.api.types.paging import (
     PAGE_DEFAULT,
     PAGE_MAX,
     Node,
+    diagram_at,
     execution_at,
     only_one_direction,
     page_size,
@@ -44,7 +46,7 @@ from dipeo_server.api.types.paging import (
 from dipeo_server.api.types.server import ServerInfo
 from dipeo_server.domains.diagram.formats.loaded import Loaded
 from dipeo_server.domains.diagram.problem import DiagramProblem
-from dipeo_server.domains.execution.ids import ExecutionID
+from dipeo_server.domains.execution.ids import DiagramID, ExecutionID
 from dipeo_server.domains.execution.ports import ExecutionQuery
 from dipeo_server.domains.execution.status import BarrierStatus
 
@@ -59,9 +61,10 @@ OptionalFormat: TypeAlias = Annotated[
     DiagramFormat | None,
     strawberry.argument(description="The document's format; null = detect it."),
 ]
-Filter: TypeAlias = Annotated[
-    ExecutionFilter | None, strawberry.argument(description="Which runs; null = all.")
+ChosenDiagrams: TypeAlias = Annotated[
+    DiagramFilter | None, strawberry.argument(description="Which diagrams; null = all of them.")
 ]
+Name: TypeAlias = Annotated[str, strawberry.argument(description="The whole name, exactly.")]
 OptionalExecution: TypeAlias = Annotated[
     strawberry.ID | None, strawberry.argument(description="Only of this run; null = of all.")
 ]
@@ -106,6 +109,38 @@ class Query:
         return [node_type_info(specs[type_]) for type_ in sorted(specs)]
 
     @computed
+    async def diagram(self, info: Info, id: AnyID) -> Diagram | None:
+        """One stored diagram; null if there is none with that id."""
+        return await find_diagram(info.context, DiagramID(id))
+
+    @computed
+    async def diagram_by_name(self, info: Info, name: Name) -> Diagram | None:
+        """The newest stored diagram of that name that is not archived; null if there is none."""
+        found = await info.context.library.find_by_name(name)
+        return None if found is None else stored_diagram(found, info.context)
+
+    @computed
+    async def diagrams(
+        self,
+        info: Info,
+        first: First = PAGE_DEFAULT,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: ChosenDiagrams = None,
+    ) -> DiagramConnection:
+        """Stored diagrams, newest first."""
+        only_one_direction({"after": after, "last": last, "before": before})
+        query = replace(
+            diagram_query(filter),
+            first=page_size(first, default=PAGE_DEFAULT, name="first"),
+            after=diagram_at(after, "after"),
+            last=None if last is None else page_size(last, default=PAGE_DEFAULT, name="last"),
+            before=diagram_at(before, "before"),
+        )
+        return await diagram_page(info.context, query)
+
+    @computed
     async def validate_diagram(
         self, info: Info, content: Content, format: OptionalFormat = None
     ) -> DiagramReport:
@@ -116,9 +151,7 @@ class Query:
             loaded = documents.read(Document(content=content, format=format), services)
             return loaded, documents.problems_of(loaded, services)
 
-        if len(content) <= documents.QUICK_CHARACTERS_MAX:
-            return diagram_report(*judge())
-        return diagram_report(*await asyncio.to_thread(judge))
+        return diagram_report(*await off_the_loop(content, judge))
 
     @computed
     async def execution(self, info: Info, id: AnyID) -> ExecutionStateType | None:
@@ -183,7 +216,11 @@ async def _waiting(context: OperationContext, execution_id: ExecutionID) -> list
 async def _find(context: OperationContext, id_: str) -> Node | None:
     if ids.is_execution_id(id_):
         return await find_execution(context, ExecutionID(id_))
+    if ids.is_diagram_id(id_):
+        return await find_diagram(context, DiagramID(id_))
     part = ids.decode(id_)
+    if part is not None and part.stored_revision is not None:
+        return await find_revision(context, *part.stored_revision)
     view = await context.views.load(part.execution_id) if part is not None else None
     if part is None or view is None:
         return None
@@ -194,6 +231,5 @@ async def _find(context: OperationContext, id_: str) -> Node | None:
         case ids.Kind.ENVELOPE:
             return await output_of(context, view.id, part.node, part.occurrence)
         case ids.Kind.REVISION:
-            if view.created_at is None or part.node or part.occurrence:
-                return None
-            return inline_revision(Graph(view.diagram), view.id, view.created_at)
+            is_inline = view.diagram_id is None and not part.node and not part.occurrence
+            return await run_revision(view, context) if is_inline else None

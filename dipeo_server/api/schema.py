@@ -35,8 +35,8 @@ from dipeo_server.api.mutation import Mutation
 from dipeo_server.api.prepared import PreparedDocuments
 from dipeo_server.api.query import Query
 from dipeo_server.api.subscription import Subscription
-from dipeo_server.api.types.diagram import DiagramRevision
 from dipeo_server.api.types.events import EVENT_TYPES
+from dipeo_server.api.types.execution import DiagramRevision
 from dipeo_server.api.types.node_types import is_node_type, node_type_enum
 from dipeo_server.api.types.outcome import Envelope
 from dipeo_server.api.types.problems import PROBLEM_TYPES

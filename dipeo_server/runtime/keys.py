@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dipeo_server.domains.execution.ids import Seq
-from dipeo_server.domains.execution.ports import Clock, Idempotency, KeyedAnswer, StateStore
+from dipeo_server.domains.execution.ports import (
+    Clock,
+    Idempotency,
+    IdempotentAnswer,
+    KeyedAnswer,
+    StateStore,
+)
 from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey
 from dipeo_server.errors import IdempotencyMismatch
 
@@ -56,19 +62,28 @@ class IdempotencyKeys:
         stored = await self._store.find_answer(key.principal, key.key, now=self._clock.now())
         if stored is None:
             return None
-        if (stored.mutation, stored.request_hash) != (key.mutation, key.request_hash):
-            message = f"Idempotency key {key.key!r} was used for another request."
-            raise IdempotencyMismatch(message)
+        check_same_request(stored, key)
         return Accepted(stored.execution_id, Seq(int(stored.answer["sequence"])), is_repeat=True)
+
+
+def check_same_request(stored: IdempotentAnswer, key: IdempotencyKey) -> None:
+    """Was the key used for this very request? Raises IdempotencyMismatch."""
+    if (stored.mutation, stored.request_hash) != (key.mutation, key.request_hash):
+        message = f"Idempotency key {key.key!r} was used for another request."
+        raise IdempotencyMismatch(message)
 
 
 def keyed_answer(key: IdempotencyKey, sequence: Seq, now: datetime) -> KeyedAnswer:
     """What is kept under the key of a mutation, for a day."""
-    record = Idempotency(
+    return KeyedAnswer(record_of(key, now), {"sequence": int(sequence)})
+
+
+def record_of(key: IdempotencyKey, now: datetime) -> Idempotency:
+    """The key as it is stored; it can be used again after a day."""
+    return Idempotency(
         principal=key.principal,
         key=key.key,
         mutation=key.mutation,
         request_hash=key.request_hash,
         expires_at=now + timedelta(hours=KEY_HOURS),
     )
-    return KeyedAnswer(record, {"sequence": int(sequence)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 
 from dipeo_server.domains.execution.diagram_store import (
     DiagramAccepted,
@@ -19,10 +18,9 @@ from dipeo_server.domains.execution.diagram_store import (
 from dipeo_server.domains.execution.ids import DiagramID
 from dipeo_server.domains.execution.ports import Clock, Idempotency, StateStore
 from dipeo_server.domains.execution.runner import IdempotencyKey
-from dipeo_server.errors import IdempotencyMismatch, Rejected
+from dipeo_server.errors import Rejected
 from dipeo_server.runtime.identity import new_diagram_id
-
-KEY_HOURS = 24
+from dipeo_server.runtime.keys import check_same_request, record_of
 
 
 class Library:
@@ -85,7 +83,7 @@ class Library:
         if known is not None:
             return known
         try:
-            return _accepted(await change(self._record(key)))
+            return _accepted(await change(record_of(key, self._clock.now())))
         except Rejected:
             # Perhaps it was sent twice at once, and what refuses this one is the other's change.
             known = await self.answered(key)
@@ -100,24 +98,13 @@ class Library:
         stored = await self._answers.find_answer(key.principal, key.key, now=self._clock.now())
         if stored is None:
             return None
-        if (stored.mutation, stored.request_hash) != (key.mutation, key.request_hash):
-            message = f"Idempotency key {key.key!r} was used for another request."
-            raise IdempotencyMismatch(message)
+        check_same_request(stored, key)
         diagram_id = DiagramID(stored.answer["diagram"])
         diagram = await self._store.find(diagram_id)
         revision = await self._store.revision(diagram_id, int(stored.answer["revision"]))
         if diagram is None or revision is None:
             raise no_diagram(diagram_id)
         return DiagramAccepted(diagram, revision, is_repeat=True)
-
-    def _record(self, key: IdempotencyKey) -> Idempotency:
-        return Idempotency(
-            principal=key.principal,
-            key=key.key,
-            mutation=key.mutation,
-            request_hash=key.request_hash,
-            expires_at=self._clock.now() + timedelta(hours=KEY_HOURS),
-        )
 
     # --- looking --------------------------------------------------------------------------------
 

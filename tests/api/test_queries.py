@@ -365,4 +365,5 @@ async def test_every_node_type_can_be_offered_by_an_editor(live: Live) -> None:
 
 async def test_the_schema_can_be_asked_for_itself(live: Live) -> None:
     found = await live.data('{ __type(name: "RunSource") { isOneOf inputFields { name } } }')
-    assert found["__type"] == {"isOneOf": True, "inputFields": [{"name": "inline"}]}
+    names = [{"name": name} for name in ("diagramId", "revisionId", "inline")]
+    assert found["__type"] == {"isOneOf": True, "inputFields": names}

@@ -23,6 +23,16 @@ Before: TypeAlias = Annotated[
     str | None, strawberry.argument(description="Only what comes before this cursor.")
 ]
 Format: TypeAlias = Annotated[DiagramFormat, strawberry.argument(description="Which format.")]
+Key: TypeAlias = Annotated[
+    str | None,
+    strawberry.argument(
+        description=(
+            "The same key with the same arguments gives the same answer for 24 hours, and does "
+            "nothing again."
+        )
+    ),
+]
+RevisionNumber: TypeAlias = Annotated[int, strawberry.argument(description="Its number, from 1.")]
 NodeKey: TypeAlias = Annotated[str, strawberry.argument(description="Key of the node.")]
 Occurrence: TypeAlias = Annotated[
     int | None, strawberry.argument(description="Which visit, from 1; null = the last one.")

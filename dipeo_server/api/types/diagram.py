@@ -1,9 +1,8 @@
-"""Diagrams: revisions, nodes, edges, persons, and what is wrong with a document."""
+"""Diagrams: nodes, edges, persons, and what is wrong with a document."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from functools import cached_property
 
 import strawberry
@@ -11,11 +10,9 @@ from strawberry.scalars import JSON
 
 from dipeo_server.api import documents
 from dipeo_server.api.context import Info
-from dipeo_server.api.ids import Kind, PartID
-from dipeo_server.api.types.arguments import Format, NodeKey
+from dipeo_server.api.types.arguments import Format
 from dipeo_server.api.types.described import computed, object_type
 from dipeo_server.api.types.node_types import NodeType, node_type_name
-from dipeo_server.api.types.paging import Node
 from dipeo_server.domains.diagram import problem
 from dipeo_server.domains.diagram.executable import (
     EdgeKind,
@@ -29,9 +26,6 @@ from dipeo_server.domains.diagram.formats.loaded import Loaded
 from dipeo_server.domains.diagram.model import DomainDiagram
 from dipeo_server.domains.diagram.problem import Severity
 from dipeo_server.domains.execution.envelope import ContentType
-from dipeo_server.domains.execution.ids import ExecutionID
-
-INLINE_REVISION = 0
 
 
 @object_type
@@ -236,75 +230,3 @@ class Person:
     model: str = strawberry.field(description="The model's name.")
     system_prompt: str | None = strawberry.field(description="What it is told first.")
     secret_ref: str | None = strawberry.field(description="Name of the API key; never the key.")
-
-
-@object_type
-class Diagram(Node):
-    """A stored diagram. Runs of an inline document have none."""
-
-    name: str = strawberry.field(description="Its name.")
-    description: str | None = strawberry.field(description="What it is for.")
-
-
-@object_type
-class DiagramRevision(Node):
-    """One state of a diagram; immutable."""
-
-    number: int = strawberry.field(description="1, 2, 3 …; 0 for an inline document.")
-    content_hash: str = strawberry.field(description="The graph hash that a resume compares.")
-    created_at: datetime = strawberry.field(description="When it was stored.")
-    graph: strawberry.Private[Graph]
-
-    @computed
-    def nodes(self) -> list[DiagramNode]:
-        """All nodes, in document order."""
-        return [diagram_node(self.graph, node) for node in self.graph.diagram.nodes]
-
-    @computed
-    def edges(self) -> list[DiagramEdge]:
-        """All edges, in document order."""
-        return [diagram_edge(self.graph, edge) for edge in self.graph.diagram.edges]
-
-    @computed
-    def persons(self) -> list[Person]:
-        """All persons, in document order."""
-        return [
-            Person(
-                key=person.key,
-                label=person.label,
-                service=person.service,
-                model=person.model,
-                system_prompt=person.system_prompt,
-                secret_ref=person.api_key_id,
-            )
-            for person in self.graph.diagram.persons
-        ]
-
-    @computed
-    def node(self, key: NodeKey) -> DiagramNode | None:
-        """One node."""
-        return self.graph.node(key)
-
-    @computed
-    def problems(self, info: Info) -> list[DiagramProblem]:
-        """Errors and warnings, as this server sees them now."""
-        found = documents.problems_of(Loaded(self.graph.as_document), info.context.services)
-        return [diagram_problem(each) for each in found]
-
-    @computed
-    def content(self, format: Format) -> str:
-        """The diagram as a document."""
-        return documents.write(self.graph.as_document, format)
-
-
-def inline_revision(
-    graph: Graph, execution_id: ExecutionID, created_at: datetime
-) -> DiagramRevision:
-    """The revision that an inline run has for itself."""
-    return DiagramRevision(
-        id=strawberry.ID(PartID(Kind.REVISION, execution_id).encode()),
-        number=INLINE_REVISION,
-        content_hash=graph.diagram.content_hash,
-        created_at=created_at,
-        graph=graph,
-    )

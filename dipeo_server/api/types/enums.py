@@ -43,6 +43,7 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "NOT_FOUND"
     INVALID = "INVALID"
     INVALID_STATE = "INVALID_STATE"
+    STALE_REVISION = "STALE_REVISION"
     ALREADY_DECIDED = "ALREADY_DECIDED"
     LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
     IDEMPOTENCY_MISMATCH = "IDEMPOTENCY_MISMATCH"
@@ -225,7 +226,8 @@ describe(
     {
         ErrorCode.NOT_FOUND: "There is nothing with that id.",
         ErrorCode.INVALID: "An argument is wrong.",
-        ErrorCode.INVALID_STATE: "The execution is in a status in which this cannot be done.",
+        ErrorCode.INVALID_STATE: "What it is about is in a state in which this cannot be done.",
+        ErrorCode.STALE_REVISION: "The diagram has moved on since its author read it.",
         ErrorCode.ALREADY_DECIDED: "Another decision was committed first.",
         ErrorCode.LIMIT_EXCEEDED: "A limit of the server or of the run would be exceeded.",
         ErrorCode.IDEMPOTENCY_MISMATCH: "The key was used before with other arguments.",

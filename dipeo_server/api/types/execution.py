@@ -1,55 +1,46 @@
-"""Executions: one run, its barriers, and lists of runs."""
+"""Executions and the diagrams they run, which lead to one another; barriers, and lists of runs."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 
 import strawberry
 from strawberry.scalars import JSON
 
 from dipeo_server.api.context import Info, OperationContext
 from dipeo_server.api.ids import Kind, PartID
-from dipeo_server.api.types.arguments import (
-    After,
-    AnyBarrierStatus,
-    First,
-)
+from dipeo_server.api.types.arguments import After, AnyBarrierStatus, First, RevisionNumber
 from dipeo_server.api.types.described import computed, object_type
-from dipeo_server.api.types.diagram import (
-    Diagram,
-    DiagramRevision,
-    inline_revision,
+from dipeo_server.api.types.diagram import Graph
+from dipeo_server.api.types.execution_facts import (
+    ExecutionFacts,
+    available_actions,
+    whole_of,
 )
-from dipeo_server.api.types.enums import ExecutionAction
-from dipeo_server.api.types.execution_facts import ExecutionFacts, whole_of
-from dipeo_server.api.types.node_state import (
-    duration,
-)
-from dipeo_server.api.types.outcome import (
-    ExecutionError,
-    TokenUsage,
-    execution_error,
-    stored_error,
-    token_usage,
-)
+from dipeo_server.api.types.inputs import Filter, execution_query
+from dipeo_server.api.types.node_state import duration
+from dipeo_server.api.types.outcome import execution_error, stored_error, token_usage
 from dipeo_server.api.types.paging import (
     PAGE_DEFAULT,
     Node,
     PageInfo,
     cursor_of,
     execution_at,
+    page_info,
     page_size,
+    revision_at,
+    revision_cursor,
 )
 from dipeo_server.api.types.recorded import barrier_action
+from dipeo_server.api.types.revision import RevisionContent, RunningOrigin, StoredOrigin
 from dipeo_server.api.types.selection import needs_views
+from dipeo_server.domains.execution.diagram_store import StoredDiagram, StoredRevision
 from dipeo_server.domains.execution.events import BarrierAction
-from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.domains.execution.ids import DiagramID, ExecutionID
 from dipeo_server.domains.execution.ports import ExecutionPage, ExecutionQuery, ExecutionSummary
 from dipeo_server.domains.execution.state import BarrierRecord, ExecutionView
-from dipeo_server.domains.execution.status import (
-    BarrierStatus,
-    ExecutionStatus,
-)
+from dipeo_server.domains.execution.status import BarrierStatus
 from dipeo_server.errors import NotFound
 
 
@@ -60,27 +51,18 @@ class ExecutionStateType(ExecutionFacts, Node):
     Subscribe with `after: lastSequence` to go on from this snapshot without gap or duplicate.
     """
 
-    status: ExecutionStatus = strawberry.field(description="Where it stands.")
-    is_active: bool = strawberry.field(description="Has it not ended?")
-    started_at: datetime | None = strawberry.field(description="When it started.")
-    ended_at: datetime | None = strawberry.field(description="When it ended.")
-    duration: timedelta | None = strawberry.field(description="From start to end.")
-    error: ExecutionError | None = strawberry.field(description="Why it failed.")
-    token_usage: TokenUsage = strawberry.field(description="What it has cost so far.")
-    last_sequence: Seq = strawberry.field(description="Its last event in this snapshot.")
-    available_actions: list[ExecutionAction] = strawberry.field(
-        description="What can be done to it now."
-    )
-    diagram: Diagram | None = strawberry.field(
-        default=None, description="The stored diagram; null for an inline document."
-    )
     parent_id: strawberry.Private[ExecutionID | None]
+    diagram_id: strawberry.Private[DiagramID | None]
+
+    @computed
+    async def diagram(self, info: Info) -> Diagram | None:
+        """The stored diagram; null for an inline document."""
+        return await find_diagram(info.context, self.diagram_id)
 
     @computed
     async def revision(self, info: Info) -> DiagramRevision | None:
         """The diagram as it runs."""
-        whole = whole_of(await self.loaded_view(info), info.context)
-        return inline_revision(whole.graph, self.execution_id, whole.created_at)
+        return await run_revision(await self.loaded_view(info), info.context)
 
     @computed
     async def barriers(self, info: Info, status: AnyBarrierStatus = None) -> list[Barrier]:
@@ -110,6 +92,99 @@ class ExecutionStateType(ExecutionFacts, Node):
             after=execution_at(after, "after"),
         )
         return await execution_page(info, query)
+
+
+@object_type
+class DiagramRevision(RevisionContent, Node):
+    """One state of a diagram; immutable."""
+
+    diagram_id: strawberry.Private[DiagramID | None]
+
+    @computed
+    async def diagram(self, info: Info) -> Diagram | None:
+        """The stored diagram that it is a state of; null for an inline document."""
+        return await find_diagram(info.context, self.diagram_id)
+
+
+@object_type
+class DiagramRevisionConnectionEdge:
+    """A revision in a list."""
+
+    node: DiagramRevision = strawberry.field(description="The revision.")
+    cursor: str = strawberry.field(description="Its place in the list.")
+
+
+@object_type
+class DiagramRevisionConnection:
+    """A page of revisions, newest first."""
+
+    edges: list[DiagramRevisionConnectionEdge] = strawberry.field(
+        description="The revisions with places."
+    )
+    nodes: list[DiagramRevision] = strawberry.field(description="The revisions.")
+    page_info: PageInfo = strawberry.field(description="Where the page lies in the list.")
+    total_count: int = strawberry.field(description="How many there are on all pages.")
+
+
+@object_type
+class Diagram(Node):
+    """A stored diagram, with every state it had. Runs of an inline document have none."""
+
+    name: str = strawberry.field(description="Its name; others may have it too.")
+    description: str | None = strawberry.field(description="What it is for.")
+    created_at: datetime = strawberry.field(description="When it was created.")
+    updated_at: datetime = strawberry.field(description="When it was last changed.")
+    archived_at: datetime | None = strawberry.field(
+        description="When it was put away; it can be read since, and neither changed nor run."
+    )
+    head: DiagramRevision = strawberry.field(description="Its newest revision.")
+    diagram_id: strawberry.Private[DiagramID]
+
+    @computed
+    async def revision(self, info: Info, number: RevisionNumber) -> DiagramRevision | None:
+        """One state of it; null if it never had that number."""
+        return await find_revision(info.context, self.diagram_id, number)
+
+    @computed
+    async def revisions(
+        self, info: Info, first: First = PAGE_DEFAULT, after: After = None
+    ) -> DiagramRevisionConnection:
+        """Every state it had, newest first."""
+        page = await info.context.library.revisions(
+            self.diagram_id,
+            first=page_size(first, default=PAGE_DEFAULT, name="first"),
+            before=revision_at(after, "after"),
+        )
+        edges = [
+            DiagramRevisionConnectionEdge(
+                node=stored_revision(found, info.context), cursor=revision_cursor(found.number)
+            )
+            for found in page.items
+        ]
+        return DiagramRevisionConnection(
+            edges=edges,
+            nodes=[edge.node for edge in edges],
+            page_info=page_info(page, [edge.cursor for edge in edges]),
+            total_count=page.total,
+        )
+
+    @computed
+    async def executions(
+        self,
+        info: Info,
+        first: First = PAGE_DEFAULT,
+        after: After = None,
+        filter: Filter = None,
+    ) -> ExecutionConnection:
+        """Its runs, of whatever revision, newest first."""
+        query = replace(
+            execution_query(filter),
+            first=page_size(first, default=PAGE_DEFAULT, name="first"),
+            after=execution_at(after, "after"),
+        )
+        if query.diagram_id not in (None, self.diagram_id):
+            query = replace(query, statuses=frozenset())
+        return await execution_page(info, replace(query, diagram_id=self.diagram_id))
 
 
 @object_type
@@ -185,12 +260,7 @@ def _connection(page: ExecutionPage, nodes: list[ExecutionStateType]) -> Executi
     return ExecutionConnection(
         edges=edges,
         nodes=nodes,
-        page_info=PageInfo(
-            has_next_page=page.has_next,
-            has_previous_page=page.has_previous,
-            start_cursor=edges[0].cursor if edges else None,
-            end_cursor=edges[-1].cursor if edges else None,
-        ),
+        page_info=page_info(page, [edge.cursor for edge in edges]),
         total_count=page.total,
     )
 
@@ -210,6 +280,7 @@ def execution_state(view: ExecutionView) -> ExecutionStateType:
         available_actions=available_actions(view.status),
         execution_id=view.id,
         parent_id=view.parent_id,
+        diagram_id=view.diagram_id,
         view=view,
     )
 
@@ -229,17 +300,9 @@ def listed_execution(row: ExecutionSummary) -> ExecutionStateType:
         available_actions=available_actions(row.status),
         execution_id=row.id,
         parent_id=row.parent_id,
+        diagram_id=DiagramID(row.diagram_id) if row.diagram_id else None,
         view=None,
     )
-
-
-def available_actions(status: ExecutionStatus) -> list[ExecutionAction]:
-    """What can be done to an execution in that status."""
-    if status.is_terminal:
-        return []
-    if status is ExecutionStatus.PAUSED:
-        return [ExecutionAction.RESUME, ExecutionAction.ABORT]
-    return [ExecutionAction.ABORT]
 
 
 def barrier(record: BarrierRecord, execution_id: ExecutionID) -> Barrier:
@@ -259,4 +322,67 @@ def barrier(record: BarrierRecord, execution_id: ExecutionID) -> Barrier:
         decided_by=record.decided_by,
         reason=record.reason,
         execution_id=execution_id,
+    )
+
+
+# --- diagrams -----------------------------------------------------------------------------------
+
+
+async def find_diagram(context: OperationContext, diagram_id: DiagramID | None) -> Diagram | None:
+    """The stored diagram with that id, or None."""
+    found = None if diagram_id is None else await context.diagrams.load(diagram_id)
+    return None if found is None else stored_diagram(found, context)
+
+
+async def find_revision(
+    context: OperationContext, diagram_id: DiagramID, number: int
+) -> DiagramRevision | None:
+    """One state of a stored diagram, or None."""
+    found = await context.revisions.load((diagram_id, number))
+    return None if found is None else stored_revision(found, context)
+
+
+def stored_diagram(found: StoredDiagram, context: OperationContext) -> Diagram:
+    """The GraphQL value of a stored diagram."""
+    return Diagram(
+        id=strawberry.ID(found.id),
+        name=found.name,
+        description=found.description,
+        created_at=found.created_at,
+        updated_at=found.updated_at,
+        archived_at=found.archived_at,
+        head=stored_revision(found.head, context),
+        diagram_id=found.id,
+    )
+
+
+def stored_revision(
+    found: StoredRevision, context: OperationContext, running: Graph | None = None
+) -> DiagramRevision:
+    """The GraphQL value of a stored revision; `running` is its diagram where a run is shown."""
+    part = PartID(Kind.REVISION, found.diagram_id, occurrence=found.number)
+    return DiagramRevision(
+        id=strawberry.ID(part.encode()),
+        number=found.number,
+        content_hash=found.content_hash,
+        created_at=found.created_at,
+        diagram_id=found.diagram_id,
+        origin=StoredOrigin(context, found, running),
+    )
+
+
+async def run_revision(view: ExecutionView, context: OperationContext) -> DiagramRevision:
+    """What a run runs: the stored revision, or one that an inline run has for itself."""
+    whole = whole_of(view, context)
+    if view.diagram_id is not None:
+        found = await context.revisions.load((view.diagram_id, view.revision))
+        if found is not None:
+            return stored_revision(found, context, whole.graph)
+    return DiagramRevision(
+        id=strawberry.ID(PartID(Kind.REVISION, view.id).encode()),
+        number=view.revision,
+        content_hash=view.diagram.content_hash,
+        created_at=whole.created_at,
+        diagram_id=None,
+        origin=RunningOrigin(context, whole.graph),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import strawberry
 from strawberry.scalars import JSON
@@ -19,6 +19,7 @@ from dipeo_server.api.types.arguments import (
 )
 from dipeo_server.api.types.described import computed, object_type
 from dipeo_server.api.types.diagram import Graph
+from dipeo_server.api.types.enums import ExecutionAction
 from dipeo_server.api.types.events import ExecutionEventConnection
 from dipeo_server.api.types.figures import (
     ExecutionMetrics,
@@ -28,10 +29,11 @@ from dipeo_server.api.types.figures import (
 )
 from dipeo_server.api.types.logs import LogConnection
 from dipeo_server.api.types.node_state import NodeState, Whole, node_state, output_of
-from dipeo_server.api.types.outcome import Envelope, envelope
+from dipeo_server.api.types.outcome import Envelope, ExecutionError, TokenUsage, envelope
 from dipeo_server.api.types.pages import EVENTS_DEFAULT, event_page, log_page
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.state import ExecutionView
+from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import NotFound
 
 
@@ -39,6 +41,17 @@ from dipeo_server.errors import NotFound
 class ExecutionFacts:
     """What a run tells about itself; the base of `ExecutionState`."""
 
+    status: ExecutionStatus = strawberry.field(description="Where it stands.")
+    is_active: bool = strawberry.field(description="Has it not ended?")
+    started_at: datetime | None = strawberry.field(description="When it started.")
+    ended_at: datetime | None = strawberry.field(description="When it ended.")
+    duration: timedelta | None = strawberry.field(description="From start to end.")
+    error: ExecutionError | None = strawberry.field(description="Why it failed.")
+    token_usage: TokenUsage = strawberry.field(description="What it has cost so far.")
+    last_sequence: Seq = strawberry.field(description="Its last event in this snapshot.")
+    available_actions: list[ExecutionAction] = strawberry.field(
+        description="What can be done to it now."
+    )
     execution_id: strawberry.Private[ExecutionID]
     view: strawberry.Private[ExecutionView | None]
 
@@ -144,3 +157,12 @@ def created_at_of(view: ExecutionView) -> datetime:
     if view.created_at is None:
         raise RuntimeError("An execution that can be seen has begun.")
     return view.created_at
+
+
+def available_actions(status: ExecutionStatus) -> list[ExecutionAction]:
+    """What can be done to an execution in that status."""
+    if status.is_terminal:
+        return []
+    if status is ExecutionStatus.PAUSED:
+        return [ExecutionAction.RESUME, ExecutionAction.ABORT]
+    return [ExecutionAction.ABORT]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import strawberry
 from strawberry.scalars import JSON
@@ -16,6 +16,7 @@ from dipeo_server.api.types.enums import DiagramFormat
 from dipeo_server.api.types.node_types import NodeType, type_of_name
 from dipeo_server.domains.diagram.executable import EdgeKind, FanOut, JoinPolicy
 from dipeo_server.domains.diagram.spec import NodeSpec
+from dipeo_server.domains.execution.diagram_store import DiagramQuery
 from dipeo_server.domains.execution.envelope import ContentType
 from dipeo_server.domains.execution.events import Durability, ErrorStrategy
 from dipeo_server.domains.execution.ids import ExecutionID
@@ -105,8 +106,14 @@ class DiagramInput:
 
 @one_of_type
 class RunSource:
-    """What to run."""
+    """What to run: a stored diagram as it is now, one revision of it, or a document."""
 
+    diagram_id: strawberry.ID | None = strawberry.field(
+        default=strawberry.UNSET, description="A stored diagram: its newest revision runs."
+    )
+    revision_id: strawberry.ID | None = strawberry.field(
+        default=strawberry.UNSET, description="One revision."
+    )
     inline: DiagramInput | None = strawberry.field(
         default=strawberry.UNSET, description="A diagram that is not stored."
     )
@@ -151,14 +158,32 @@ class ExecutionFilter:
     parent_id: strawberry.ID | None = strawberry.field(
         default=None, description="Started by this run for its sub-diagrams."
     )
+    diagram_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Of this stored diagram, whatever the revision."
+    )
 
 
-def document_of(source: RunSource, specs: Mapping[str, NodeSpec]) -> Document:
-    """The document that a source holds. Raises InvalidInput."""
-    given = source.inline
-    if not isinstance(given, DiagramInput):
-        raise InvalidInput("`inline` must be given.", field=("input", "source"))
-    field = ("input", "source", "inline")
+Filter: TypeAlias = Annotated[
+    ExecutionFilter | None, strawberry.argument(description="Which runs; null = all.")
+]
+
+
+@input_type
+class DiagramFilter:
+    """Which diagrams a list shows; what is null does not matter."""
+
+    name_contains: str | None = strawberry.field(
+        default=None, description="With this in the name, in any case."
+    )
+    include_archived: bool | None = strawberry.field(
+        default=False, description="Archived ones as well."
+    )
+
+
+def document_of(
+    given: DiagramInput, specs: Mapping[str, NodeSpec], field: tuple[str, ...]
+) -> Document:
+    """The document of an input; `field` is its path in the arguments. Raises InvalidInput."""
     if given.edges and given.nodes is None:
         message = "`edges` go with `nodes`; a document has its own."
         raise InvalidInput(message, field=(*field, "edges"))
@@ -206,7 +231,15 @@ def execution_query(filter_: ExecutionFilter | None) -> ExecutionQuery:
     return ExecutionQuery(
         statuses=None if filter_.statuses is None else frozenset(filter_.statuses),
         parent_id=ExecutionID(filter_.parent_id) if filter_.parent_id else None,
+        diagram_id=filter_.diagram_id or None,
         started_after=filter_.started_after,
         started_before=filter_.started_before,
         is_active=filter_.is_active,
     )
+
+
+def diagram_query(filter_: DiagramFilter | None) -> DiagramQuery:
+    """The query that a filter stands for, without a page."""
+    if filter_ is None:
+        return DiagramQuery()
+    return DiagramQuery(filter_.name_contains, include_archived=bool(filter_.include_archived))

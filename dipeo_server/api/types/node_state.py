@@ -12,7 +12,7 @@ from dipeo_server.api.context import OperationContext
 from dipeo_server.api.history import History, RunRecord
 from dipeo_server.api.types.arguments import Occurrence
 from dipeo_server.api.types.described import computed, object_type
-from dipeo_server.api.types.diagram import INLINE_REVISION, DiagramNode, Graph
+from dipeo_server.api.types.diagram import DiagramNode, Graph
 from dipeo_server.api.types.outcome import (
     Envelope,
     ExecutionError,
@@ -80,7 +80,7 @@ def node_run(record: RunRecord, execution_id: ExecutionID) -> NodeRun:
         error=execution_error(record.failure) if record.failure else None,
         token_usage=token_usage(record.token_usage) if record.token_usage else None,
         output=envelope(output, execution_id, made_at) if output and made_at else None,
-        revision_number=INLINE_REVISION,
+        revision_number=record.revision,
     )
 
 

@@ -9,7 +9,7 @@ from dipeo_server.api.types.logs import LogConnection, log_line, place_of
 from dipeo_server.api.types.paging import PageInfo, page_size
 from dipeo_server.api.types.recorded import Translator
 from dipeo_server.api.types.scalars import encode_sequence
-from dipeo_server.domains.execution.events import Recorded
+from dipeo_server.domains.execution.events import ExecutionStarted, Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.runner import Runner
 
@@ -23,7 +23,7 @@ class Teller:
     def __init__(self, runner: Runner, execution_id: ExecutionID, after: Seq) -> None:
         self._runner = runner
         self._id = execution_id
-        self._translator = Translator(execution_id)
+        self._translator: Translator | None = None
         self._before = Before(is_complete=after == 0)
 
     async def tell(self, recorded: Recorded) -> ExecutionEvent:
@@ -33,9 +33,20 @@ class Teller:
             for earlier in await read_log(self._runner, self._id, Seq(recorded.seq - 1)):
                 before.observe(earlier)
             self._before = before
+        if self._translator is None:
+            self._translator = Translator(self._id, await self._revision(recorded))
         told = self._translator.translate(recorded, self._before)
         self._before.observe(recorded)
         return told
+
+    async def _revision(self, recorded: Recorded) -> int:
+        """The revision of the diagram that runs, as the first event has it."""
+        log = [recorded]
+        if recorded.seq > 1:
+            log = list(await self._runner.read_events(self._id, after=Seq(0), limit=1))
+        return next(
+            (each.event.revision for each in log if isinstance(each.event, ExecutionStarted)), 0
+        )
 
     def pass_over(self, recorded: Recorded) -> None:
         """Take note of an event that nobody wants to hear."""

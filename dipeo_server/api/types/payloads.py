@@ -5,8 +5,29 @@ from __future__ import annotations
 import strawberry
 
 from dipeo_server.api.types.described import object_type
-from dipeo_server.api.types.execution import Barrier, ExecutionStateType
+from dipeo_server.api.types.execution import (
+    Barrier,
+    Diagram,
+    DiagramRevision,
+    ExecutionStateType,
+)
 from dipeo_server.api.types.problems import UserError
+
+
+@object_type
+class DiagramPayload:
+    """A stored diagram, or why nothing was changed."""
+
+    diagram: Diagram | None = strawberry.field(
+        default=None, description="The diagram behind the change; null where it was refused."
+    )
+    revision: DiagramRevision | None = strawberry.field(
+        default=None,
+        description="The revision that the change made or found; null where it was refused.",
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why nothing was changed; empty where it was."
+    )
 
 
 @object_type

@@ -5,11 +5,14 @@ from __future__ import annotations
 import strawberry
 
 from dipeo_server import errors
+from dipeo_server.api.context import OperationContext
 from dipeo_server.api.types import diagram
 from dipeo_server.api.types.described import interface, object_type
 from dipeo_server.api.types.enums import ErrorCode, ExecutionAction
-from dipeo_server.api.types.execution import Barrier, available_actions, barrier
+from dipeo_server.api.types.execution import Barrier, DiagramRevision, barrier, stored_revision
+from dipeo_server.api.types.execution_facts import available_actions
 from dipeo_server.domains.diagram import problem
+from dipeo_server.domains.execution import diagram_store
 from dipeo_server.domains.execution.barrier import BarrierAlreadyDecided
 from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.status import ExecutionStatus
@@ -68,6 +71,13 @@ class InvalidTransition(UserError):
 
 
 @object_type
+class StaleRevision(UserError):
+    """The diagram has moved on since its author read it."""
+
+    head: DiagramRevision = strawberry.field(description="Its newest revision.")
+
+
+@object_type
 class AlreadyDecided(UserError):
     """Another decision on the barrier was committed first."""
 
@@ -84,6 +94,7 @@ PROBLEM_TYPES = (
     NotFound,
     DiagramInvalid,
     InvalidTransition,
+    StaleRevision,
     AlreadyDecided,
     ServiceProblem,
 )
@@ -126,6 +137,19 @@ def user_error(
             )
         case _:
             return ServiceProblem(message=message, hint=hint, code=_code(refusal))
+
+
+def diagram_error(refusal: DipeoError, context: OperationContext) -> UserError:
+    """The GraphQL value of a refusal to change a stored diagram."""
+    if not isinstance(refusal, diagram_store.StaleRevision):
+        return user_error(refusal, None, None)
+    return StaleRevision(
+        message=refusal.message,
+        hint=refusal.hint,
+        code=ErrorCode.STALE_REVISION,
+        field=["expectedRevision"],
+        head=stored_revision(refusal.head, context),
+    )
 
 
 def _code(refusal: DipeoError) -> ErrorCode:

@@ -12,7 +12,6 @@ from strawberry.scalars import JSON
 from dipeo_server.api.history import Before
 from dipeo_server.api.ids import Kind, PartID, span_id, trace_id
 from dipeo_server.api.types import events
-from dipeo_server.api.types.diagram import INLINE_REVISION
 from dipeo_server.api.types.outcome import envelope, execution_error, token_usage
 from dipeo_server.domains.execution import events as facts
 from dipeo_server.domains.execution.events import BarrierAction, Recorded
@@ -29,9 +28,10 @@ class _Head(TypedDict):
 
 
 class Translator:
-    """Gives the events of one execution to clients."""
+    """Gives the events of one execution to clients; `revision` is that of the diagram it runs."""
 
-    def __init__(self, execution_id: ExecutionID) -> None:
+    def __init__(self, execution_id: ExecutionID, revision: int = 0) -> None:
+        self.revision = revision
         self._id = execution_id
         self._graphql_id = strawberry.ID(execution_id)
         self._trace_id = strawberry.ID(trace_id(execution_id))
@@ -114,7 +114,7 @@ class Translator:
             case facts.NodeStarted(node_run=run):
                 span = strawberry.ID(span_id(self._id, run))
                 return events.NodeStarted(
-                    **head, **_attempt(run), span_id=span, revision_number=INLINE_REVISION
+                    **head, **_attempt(run), span_id=span, revision_number=self.revision
                 )
             case facts.NodeInterrupted(node_run=run, reason=reason, will_rerun=will_rerun):
                 span = strawberry.ID(span_id(self._id, run))
@@ -188,7 +188,7 @@ def _of_run(
         case facts.ExecutionStarted():
             return events.ExecutionStarted(
                 **head,
-                revision_number=INLINE_REVISION,
+                revision_number=fact.revision,
                 content_hash=fact.diagram.content_hash,
                 variables=JSON(dict(fact.variables)),
                 actor=fact.actor,
