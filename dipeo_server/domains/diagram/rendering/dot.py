@@ -52,7 +52,7 @@ _SHAPES: Final[Mapping[Shape, Attributes]] = {
     Shape.CODE: {"shape": "box"},
     Shape.DATA: {"shape": "note"},
     Shape.CHILD: {"shape": "box3d"},
-    Shape.OTHER: {"shape": "cds"},
+    Shape.OTHER: {"shape": "component"},
     Shape.MISSING: {"shape": "box", "style": "filled,dashed", "fontcolor": "#a11d21"},
 }
 # A back edge does not say which node is drawn above which.
@@ -115,8 +115,8 @@ def _legend(picture: Picture) -> Iterator[str]:
     for index, (style, text) in enumerate(picture.legend):
         look = {"label": cut(text, FACT_CHARACTERS_MAX), **_styled({}, style)}
         yield _statement(f"  l{index}", look)
-    chain = " -> ".join(f"l{index}" for index in range(len(picture.legend)))
-    yield _statement(f"  {chain}", {"style": "invis"})
+    for lower in range(1, len(picture.legend)):
+        yield _statement(f"  l{lower - 1} -> l{lower}", {"style": "invis"})
     yield "}"
 
 

@@ -133,3 +133,15 @@ def test_lines_say_when_an_edge_is_followed() -> None:
 @needs_dot
 def test_an_empty_picture_is_a_picture() -> None:
     assert objects(to_dot(Picture((), ()))) == ([], [])
+
+
+@needs_dot
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_legend_shows_every_style_and_no_edges(count: int) -> None:
+    legend = tuple(
+        (Style("fine", "!", "#ffffff", "#000000"), f"! FINE: {number}") for number in range(count)
+    )
+    svg = dot(to_dot(Picture((), (), legend=legend)), "svg")
+    shown = groups(svg, "node")
+    assert [shown[f"l{number}"].lines for number in range(count)] == [(text,) for _, text in legend]
+    assert groups(svg, "edge") == {}
