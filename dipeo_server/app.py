@@ -103,6 +103,7 @@ async def backend(
                 isolation=ports.code.isolation,
                 store=settings.store_url.partition(":")[0],
             ),
+            renderer=image_renderer(),
             check_expression=check_expression,
             allowed_hosts=LOOPBACK_HOSTS,
             is_ready=lambda: not runner.is_closing,

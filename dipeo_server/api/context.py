@@ -12,6 +12,7 @@ import strawberry
 
 from dipeo_server.api.history import History, fold
 from dipeo_server.api.json_dialect import canonical
+from dipeo_server.domains.diagram.rendering.renderer import Renderer
 from dipeo_server.domains.diagram.rules.view import CheckExpression
 from dipeo_server.domains.diagram.spec import NodeSpec
 from dipeo_server.domains.execution.diagram_store import DiagramLibrary, StoredRevision
@@ -70,6 +71,7 @@ class ApiServices:
     library: DiagramLibrary
     specs: Mapping[str, NodeSpec]
     facts: ServerFacts
+    renderer: Renderer
     check_expression: CheckExpression | None = None
     limits: ApiLimits = field(default_factory=ApiLimits)
     allowed_hosts: frozenset[str] | None = None

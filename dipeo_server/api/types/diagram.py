@@ -13,6 +13,7 @@ from dipeo_server.api.context import Info
 from dipeo_server.api.types.arguments import Format
 from dipeo_server.api.types.described import computed, object_type
 from dipeo_server.api.types.node_types import NodeType, node_type_name
+from dipeo_server.api.types.rendering import DrawnAs, rendered
 from dipeo_server.domains.diagram import problem
 from dipeo_server.domains.diagram.executable import (
     EdgeKind,
@@ -25,6 +26,7 @@ from dipeo_server.domains.diagram.executable import (
 from dipeo_server.domains.diagram.formats.loaded import Loaded
 from dipeo_server.domains.diagram.model import DomainDiagram
 from dipeo_server.domains.diagram.problem import Severity
+from dipeo_server.domains.diagram.rendering.composing import compose_document
 from dipeo_server.domains.execution.envelope import ContentType
 
 
@@ -77,6 +79,15 @@ class DiagramReport:
     def content(self, format: Format) -> str | None:
         """The document in another format; null where it could not be read."""
         return None if self.diagram is None else documents.write(self.diagram, format)
+
+    @computed
+    async def render(self, info: Info, format: DrawnAs) -> str | None:
+        """A picture of the document as far as it could be read; null where it could not."""
+        diagram = self.diagram
+        if diagram is None:
+            return None
+        specs = info.context.services.specs
+        return await rendered(lambda: compose_document(diagram, specs), format, info.context)
 
 
 def diagram_report(loaded: Loaded, problems: tuple[problem.DiagramProblem, ...]) -> DiagramReport:

@@ -31,7 +31,9 @@ from dipeo_server.api.types.logs import LogConnection
 from dipeo_server.api.types.node_state import NodeState, Whole, node_state, output_of
 from dipeo_server.api.types.outcome import Envelope, ExecutionError, TokenUsage, envelope
 from dipeo_server.api.types.pages import EVENTS_DEFAULT, event_page, log_page
+from dipeo_server.api.types.rendering import DrawnAs, rendered
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.domains.execution.picture import compose_run
 from dipeo_server.domains.execution.state import ExecutionView
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import NotFound
@@ -133,6 +135,13 @@ class ExecutionFacts:
         """Every attempt of every visit, in the order of their starts."""
         history = await info.context.histories.load(self.execution_id)
         return [timeline_entry(run) for run in history.runs]
+
+    @computed
+    async def render(self, info: Info, format: DrawnAs) -> str:
+        """A picture of the run: its diagram, and how each node stands in this snapshot."""
+        view = await self.loaded_view(info)
+        specs = info.context.services.specs
+        return await rendered(lambda: compose_run(view, specs), format, info.context)
 
     async def loaded_view(self, info: Info) -> ExecutionView:
         """What this snapshot was made from; loaded where a list did not need it."""

@@ -9,7 +9,7 @@ from typing import Protocol
 import strawberry
 
 from dipeo_server.api import documents
-from dipeo_server.api.context import OncePerKey, OperationContext
+from dipeo_server.api.context import Info, OncePerKey, OperationContext
 from dipeo_server.api.stored import Reading, read_revision
 from dipeo_server.api.types.arguments import Format, NodeKey
 from dipeo_server.api.types.described import computed, object_type
@@ -23,8 +23,10 @@ from dipeo_server.api.types.diagram import (
     diagram_node,
     diagram_problem,
 )
+from dipeo_server.api.types.rendering import DrawnAs, rendered
 from dipeo_server.domains.diagram import problem
 from dipeo_server.domains.diagram.formats.loaded import Loaded
+from dipeo_server.domains.diagram.rendering.composing import compose_compiled
 from dipeo_server.domains.execution.diagram_store import StoredRevision
 
 
@@ -146,3 +148,10 @@ class RevisionContent:
     async def content(self, format: Format) -> str:
         """The diagram as a document; a stored one is in its own format as it was sent."""
         return await self.origin.content(format)
+
+    @computed
+    async def render(self, info: Info, format: DrawnAs) -> str:
+        """A picture of the diagram."""
+        diagram = (await self.origin.graph()).diagram
+        specs = info.context.services.specs
+        return await rendered(lambda: compose_compiled(diagram, specs), format, info.context)

@@ -18,6 +18,7 @@ NEEDS_VIEW = frozenset(
         "barriers",
         "metrics",
         "timeline",
+        "render",
     }
 )
 
