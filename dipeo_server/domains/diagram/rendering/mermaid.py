@@ -123,8 +123,9 @@ def _look(style: Style) -> str:
 
 
 def quoted(lines: Iterable[str]) -> str:
-    """Lines without control characters as one quoted text of Mermaid."""
-    return '"' + "<br/>".join(_SPECIAL.sub(_entity, line) for line in lines) + '"'
+    """Lines without control characters as one quoted text of Mermaid, which may not be empty."""
+    text = "<br/>".join(_SPECIAL.sub(_entity, line) for line in lines)
+    return f'"{text or " "}"'
 
 
 def _entity(match: re.Match[str]) -> str:
