@@ -1,0 +1,130 @@
+"""What the nodes of a simulation do: they work, have effects, fail, hang, wait and ask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from dipeo_server.domains.diagram.executable import ExecutableDiagram
+from dipeo_server.domains.diagram.model import DomainNode
+from dipeo_server.domains.execution.context import ExecutionContext
+from dipeo_server.domains.execution.ids import ExecutionID
+from dipeo_server.domains.execution.output import (
+    HandlerResult,
+    WaitForPerson,
+    WaitUntil,
+    create_node_output,
+)
+from dipeo_server.domains.execution.ports import ChildRun
+from dipeo_server.domains.execution.registry import HandlerRegistry, Registration
+from dipeo_server.domains.execution.status import ExecutionStatus, NodeExecutionStatus
+from dipeo_server.errors import NodeError
+from tests.reference.outcome import output_value
+from tests.simulation.faults import CrashPoint, Fate
+from tests.simulation.loop import current_process
+from tests.simulation.oracles import Witness
+from tests.simulation.scenario import CHILD, CHILD_PLAN, SPECS, Behaviour, RunPlan
+
+FOR_EVER = 1e9
+
+
+async def load_child(child: ChildRun, parent_path: str | None) -> ExecutableDiagram:
+    """The one diagram that children have."""
+    return CHILD_PLAN.diagram
+
+
+class Deeds:
+    """The handlers of all node types; what they have done is known to the witness alone."""
+
+    def __init__(self, plans: dict[str, RunPlan], fate: Fate, witness: Witness) -> None:
+        self._plans = plans
+        self._fate = fate
+        self._witness = witness
+        self._entries: Counter[tuple[ExecutionID, str, int]] = Counter()
+
+    def registry(self) -> HandlerRegistry:
+        """Every type, with the one handler."""
+        return HandlerRegistry(Registration(spec, self.handle) for spec in SPECS.values())
+
+    async def handle(self, node: DomainNode[Any], ctx: ExecutionContext) -> HandlerResult:
+        """Do what the plan says."""
+        plan = self._plan_of(ctx)
+        behaviour = plan.behaviours[ctx.node.index]
+        process, run = current_process(), ctx.node_run
+        entry = self._witness.enters(process, ctx.execution_id, run, SPECS[node.type])
+        try:
+            await self._fate.passes(CrashPoint.ENTERED)
+            await self._work(plan, behaviour, ctx)
+        finally:
+            entry.leave()
+        self._fate.passes_behind(CrashPoint.POSTED)
+        return _result(plan, behaviour, ctx)
+
+    def _plan_of(self, ctx: ExecutionContext) -> RunPlan:
+        return self._plans.get(ctx.variables.get("name", CHILD), CHILD_PLAN)
+
+    async def _work(self, plan: RunPlan, behaviour: Behaviour, ctx: ExecutionContext) -> None:
+        run = ctx.node_run
+        visit = (ctx.execution_id, run.node, run.occurrence)
+        self._entries[visit] += 1
+        try:
+            await asyncio.sleep(behaviour.before)
+            if self._entries[visit] <= behaviour.hangs:
+                await asyncio.sleep(FOR_EVER)
+            await self._effect(ctx)
+            await asyncio.sleep(behaviour.after)
+        except asyncio.CancelledError:
+            await asyncio.sleep(behaviour.stubborn)
+            raise
+        if (ctx.node.index, run.occurrence) in plan.failures:
+            raise NodeError("It fails every time.")
+        if self._entries[visit] <= behaviour.hangs + behaviour.fails:
+            raise NodeError("It fails at first.", retryable=True)
+
+    async def _effect(self, ctx: ExecutionContext) -> None:
+        if SPECS[ctx.node.type].is_pure:
+            return
+        await self._fate.passes(CrashPoint.BEFORE_EFFECT)
+        self._witness.effect(ctx.execution_id, ctx.node_run, ctx.inputs)
+        await self._fate.passes(CrashPoint.AFTER_EFFECT)
+        if ctx.node.type == CHILD:
+            wish = ChildRun("child", None, None, {})
+            child = await ctx.services.sub_diagrams.run(wish)
+            if child.status is not ExecutionStatus.COMPLETED:
+                raise NodeError(f"The child ended {child.status}.")
+        behaviour = self._plan_of(ctx).behaviours[ctx.node.index]
+        if behaviour.is_early and not behaviour.fails and not behaviour.hangs:
+            await _tell_early(ctx, self._plan_of(ctx))
+
+
+async def _tell_early(ctx: ExecutionContext, plan: RunPlan) -> None:
+    if (ctx.node.index, ctx.node_run.occurrence) in plan.failures:
+        return
+    output = create_node_output({_port(plan, ctx): value_of(ctx)})
+    completed = NodeExecutionStatus.COMPLETED
+    await ctx.state_store.update_node_status(ctx.execution_id, ctx.node_run.node, completed, output)
+
+
+def _result(plan: RunPlan, behaviour: Behaviour, ctx: ExecutionContext) -> HandlerResult:
+    value = value_of(ctx)
+    if behaviour.type == "question":
+        return WaitForPerson("answer", value)
+    if behaviour.type == "approval":
+        return WaitForPerson("approval", value, timeout=60.0)
+    output = create_node_output({_port(plan, ctx): value})
+    return output if behaviour.delay is None else WaitUntil(behaviour.delay, output)
+
+
+def value_of(ctx: ExecutionContext) -> str:
+    """What the reference interpreter says that this NodeRun puts out."""
+    inputs = {int(name.removeprefix("input_")): str(value) for name, value in ctx.inputs.items()}
+    return output_value(ctx.node_run.node, ctx.node_run.occurrence, inputs)
+
+
+def _port(plan: RunPlan, ctx: ExecutionContext) -> str:
+    index = ctx.node.index
+    if plan.sketch.kinds[index] != "condition":
+        return "default"
+    answers = plan.script[index]
+    return "condtrue" if answers[min(ctx.node_run.occurrence, len(answers)) - 1] else "condfalse"

@@ -1,0 +1,301 @@
+"""What a seed stands for: diagrams, what their nodes do, who asks for what, and what goes wrong."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from dipeo_server.domains.diagram.compile import assemble
+from dipeo_server.domains.diagram.executable import AfterCrash, ExecutableDiagram
+from dipeo_server.domains.diagram.model import DomainDiagram, DomainEdge, DomainNode
+from dipeo_server.domains.diagram.spec import NodeProps, NodeSpec, Ports
+from dipeo_server.domains.execution.events import Durability, ErrorStrategy
+from dipeo_server.runtime.perform import ConcurrencyLimits
+from tests.reference.generate import random_failures, random_sketch
+from tests.reference.interpreter import Failures, TooManySteps, run
+from tests.reference.sketch import Script, Sketch
+from tests.simulation.faults import CrashPoint, DiskHabits, Trouble
+from tests.simulation.loop import Order
+
+ITERATIONS_MAX = 3
+TIMEOUT_SECONDS = 5.0
+CHILD = "child"
+
+_BOTH = Ports(outputs=("condtrue", "condfalse"))
+_RERUN = AfterCrash.RERUN
+SPECS: Mapping[str, NodeSpec] = {
+    "start": NodeSpec("start", NodeProps, Ports(inputs=()), after_crash=_RERUN, is_pure=True),
+    "pure": NodeSpec("pure", NodeProps, after_crash=_RERUN, is_pure=True),
+    "work": NodeSpec("work", NodeProps, after_crash=_RERUN),
+    "ask": NodeSpec("ask", NodeProps, after_crash=AfterCrash.ASK),
+    "fail": NodeSpec("fail", NodeProps, after_crash=AfterCrash.FAIL),
+    "question": NodeSpec("question", NodeProps, after_crash=_RERUN, is_pure=True),
+    "approval": NodeSpec("approval", NodeProps, after_crash=_RERUN),
+    "child": NodeSpec("child", NodeProps, after_crash=_RERUN, holds_slot=False),
+    "condition": NodeSpec(
+        "condition", NodeProps, _BOTH, after_crash=_RERUN, is_pure=True, branches=True
+    ),
+    "choice": NodeSpec("choice", NodeProps, _BOTH, after_crash=_RERUN, branches=True),
+    "endpoint": NodeSpec("endpoint", NodeProps, after_crash=_RERUN),
+}
+_HARMLESS = ("pure", "pure", "pure", "work", "work", "ask", "question", "child")
+_TYPES = {
+    "start": ("start",),
+    "condition": ("condition", "condition", "choice"),
+    "endpoint": ("endpoint",),
+}
+
+
+class Person(StrEnum):
+    """Who sits at the barriers of a run."""
+
+    WILLING = "willing"
+    MOODY = "moody"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What a node does each time: how long it works before and after its effect (seconds).
+
+    It fails or hangs in its first entries, is slow to obey when cancelled (`stubborn` seconds),
+    waits `delay` seconds in a timer, or tells its result early.
+    """
+
+    type: str
+    before: float = 0.0
+    after: float = 0.0
+    fails: int = 0
+    hangs: int = 0
+    stubborn: float = 0.0
+    delay: float | None = None
+    is_early: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A subscriber: it takes its time (seconds at most), and is cut off now and then."""
+
+    pause: float
+    cuts: float
+    start_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """One execution, known to its nodes by its name, which is a variable of the run.
+
+    `is_comparable`: the reference interpreter says how it must end.
+    """
+
+    name: str
+    sketch: Sketch
+    script: Script
+    failures: Failures
+    behaviours: tuple[Behaviour, ...]
+    strategy: ErrorStrategy
+    is_comparable: bool
+    person: Person = Person.WILLING
+    max_steps: int | None = None
+    start_at: float = 0.0
+    abort_at: float | None = None
+    readers: tuple[Reader, ...] = ()
+    diagram: ExecutableDiagram = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "diagram", executable(self.sketch, self.behaviours))
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Everything a seed decides beforehand. `clock_jumps`: the wall clock of each new process."""
+
+    seed: int
+    mode: Durability
+    order: Order
+    runs: tuple[RunPlan, ...]
+    dooms: tuple[tuple[CrashPoint, int], ...]
+    habits: DiskHabits
+    limits: ConcurrencyLimits
+    impatience: float
+    clock_jumps: tuple[float, ...]
+
+
+def executable(sketch: Sketch, behaviours: tuple[Behaviour, ...]) -> ExecutableDiagram:
+    """The sketch with these node types; edge n is the input `input_n`."""
+    nodes = tuple(
+        DomainNode(name, name, behaviour.type, name, _props(sketch, index, behaviour))
+        for index, (name, behaviour) in enumerate(zip(sketch.names, behaviours, strict=True))
+    )
+    edges = tuple(
+        DomainEdge(
+            f"arrow_{number}",
+            sketch.names[source],
+            sketch.names[target],
+            port,
+            label=f"input_{number}",
+        )
+        for number, (source, port, target) in enumerate(sketch.edges)
+    )
+    return assemble(DomainDiagram(nodes, edges), SPECS)[0]
+
+
+def _props(sketch: Sketch, index: int, behaviour: Behaviour) -> dict[str, Any]:
+    join = sketch.joins[index]
+    policies = {"ALL": "all", "ANY": "any", "FIRST": "first"}
+    policy = {"join": "k_of_n", "k": join} if isinstance(join, int) else {"join": policies[join]}
+    props = {"max_iteration": sketch.limits[index] or ITERATIONS_MAX, **policy}
+    tries = behaviour.fails + behaviour.hangs + 1
+    if tries > 1:
+        retry = {"attempts": tries, "initial_seconds": 0.2, "backoff": "constant"}
+        props |= {"retry": {**retry}, "timeout": TIMEOUT_SECONDS}
+    return props
+
+
+def scenario(seed: int, mode: Durability) -> Scenario:
+    """What happens in the simulation of that seed; the mode does not change the rest."""
+    chance = random.Random(seed)
+    runs = tuple(_run_plan(chance, f"run{number}") for number in range(_few(chance, 3)))
+    dooms = tuple(_doom(chance) for _ in range(chance.choice((0, 2, 3, 4, 5))))
+    return Scenario(
+        seed,
+        mode,
+        chance.choice((Order.OLDEST, Order.ANY, Order.ANY, Order.NEWEST)),
+        runs,
+        dooms,
+        _habits(chance),
+        _limits(chance),
+        chance.choice((0.0, 0.0, 0.2)),
+        tuple(chance.choice((0.0, 0.0, chance.uniform(-30, 30))) for _ in range(8)),
+    )
+
+
+def _few(chance: random.Random, most: int) -> int:
+    return min(chance.randint(1, most), chance.randint(1, most))
+
+
+def _run_plan(chance: random.Random, name: str) -> RunPlan:
+    is_comparable = chance.random() < 0.6
+    sketch, script, failures = _sketch(chance, is_comparable=is_comparable)
+    types = _HARMLESS if is_comparable else (*_HARMLESS, "fail", "approval")
+    behaviours = tuple(
+        _behaviour(chance, _TYPES.get(kind, types), may_wait=kind in ("plain", "endpoint"))
+        for kind in sketch.kinds
+    )
+    strategy = ErrorStrategy.COLLECT
+    abort_at: float | None = None
+    person = Person.WILLING
+    if not is_comparable:
+        strategy = chance.choice(list(ErrorStrategy))
+        person = chance.choice(list(Person))
+        abort_at = chance.uniform(0, 3) if chance.random() < 0.4 else None
+    return RunPlan(
+        name,
+        sketch,
+        script,
+        failures,
+        behaviours,
+        strategy,
+        is_comparable,
+        person,
+        max_steps=chance.randint(1, 12) if chance.random() < 0.3 else None,
+        start_at=chance.uniform(0, 1),
+        abort_at=abort_at,
+        readers=tuple(_reader(chance) for _ in range(_few(chance, 3))),
+    )
+
+
+def _sketch(chance: random.Random, *, is_comparable: bool) -> tuple[Sketch, Script, Failures]:
+    """A diagram that ends within a bearable number of steps."""
+    while True:
+        sketch, script = random_sketch(chance, 8, joins_all=is_comparable)
+        failures = random_failures(chance, sketch) if chance.random() < 0.3 else frozenset()
+        failures = frozenset(each for each in failures if sketch.kinds[each[0]] != "start")
+        try:
+            run(sketch, script, min, failures, cap=ITERATIONS_MAX, max_steps=40)
+        except TooManySteps:
+            continue
+        return sketch, script, failures
+
+
+def _behaviour(chance: random.Random, types: tuple[str, ...], *, may_wait: bool) -> Behaviour:
+    type_ = chance.choice(types)
+    if type_ in ("question", "approval", "child"):
+        return Behaviour(type_)
+    trouble = chance.random()
+    return Behaviour(
+        type_,
+        before=chance.choice((0.0, 0.0, chance.uniform(0, 0.3))),
+        after=chance.choice((0.0, 0.0, chance.uniform(0, 0.3))),
+        fails=chance.randint(1, 2) if trouble < 0.15 else 0,
+        hangs=1 if 0.15 < trouble < 0.22 else 0,
+        stubborn=chance.choice((0.0, 0.0, 0.5, 2.5)),
+        delay=chance.uniform(0, 2) if may_wait and chance.random() < 0.1 else None,
+        is_early=chance.random() < 0.1,
+    )
+
+
+def _reader(chance: random.Random) -> Reader:
+    return Reader(
+        pause=chance.choice((0.0, 0.0, 0.1, 1.0)),
+        cuts=chance.choice((0.0, 0.0, 0.1)),
+        start_at=chance.choice((0.0, chance.uniform(0, 4))),
+    )
+
+
+_USUAL = {
+    CrashPoint.BEFORE_APPEND: 12,
+    CrashPoint.DURABLE: 12,
+    CrashPoint.APPENDED: 12,
+    CrashPoint.PUBLISHED: 30,
+    CrashPoint.ANSWERED: 4,
+    CrashPoint.ENTERED: 8,
+    CrashPoint.BEFORE_EFFECT: 5,
+    CrashPoint.AFTER_EFFECT: 5,
+    CrashPoint.POSTED: 7,
+    CrashPoint.RECOVERING: 3,
+    CrashPoint.ANYWHERE: 400,
+}
+"""How often a point is passed in a usual run: the n-th time is drawn from there."""
+
+
+def _doom(chance: random.Random) -> tuple[CrashPoint, int]:
+    point = chance.choice(list(CrashPoint))
+    return point, chance.randint(1, _USUAL[point])
+
+
+def _habits(chance: random.Random) -> DiskHabits:
+    troubles = tuple(
+        Trouble(start, start + chance.uniform(0.05, 3), chance.random() < 0.5, is_reading)
+        for start, is_reading in (
+            (chance.uniform(0, 4), chance.random() < 0.3) for _ in range(_few(chance, 3))
+        )
+    )
+    return DiskHabits(
+        commit_seconds_max=chance.choice((0.0, 0.002, 0.05, 0.5)),
+        hiccups=chance.choice((0.0, 0.0, 0.03, 0.15)),
+        bad_reads=chance.choice((0.0, 0.0, 0.0, 0.05)),
+        troubles=troubles if chance.random() < 0.4 else (),
+    )
+
+
+def _limits(chance: random.Random) -> ConcurrencyLimits:
+    if chance.random() < 0.6:
+        return ConcurrencyLimits()
+    return ConcurrencyLimits(chance.randint(1, 3), {"work": chance.randint(1, 2)})
+
+
+_CHILD_SKETCH = Sketch.parse("s -> p -> w -> e")
+CHILD_PLAN = RunPlan(
+    CHILD,
+    _CHILD_SKETCH,
+    {},
+    frozenset(),
+    (Behaviour("start"), Behaviour("pure"), Behaviour("work", 0.05), Behaviour("endpoint")),
+    ErrorStrategy.FAIL_FAST,
+    is_comparable=False,
+)
+"""What every child execution is."""

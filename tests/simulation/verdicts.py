@@ -1,0 +1,171 @@
+"""The verdicts at the end of a simulation: promises kept, subscribers served, runs settled."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from dipeo_server.domains.execution.events import (
+    BarrierResolved,
+    Event,
+    ExecutionAborted,
+    ExecutionStarted,
+    ExecutionStatusChanged,
+    NodeCompleted,
+    NodeFailed,
+    NodeStarted,
+    Recorded,
+)
+from dipeo_server.domains.execution.ids import ExecutionID
+from dipeo_server.domains.execution.machine.machine import ExecutionMachine
+from dipeo_server.domains.execution.state import ExecutionState
+from dipeo_server.domains.execution.status import (
+    BarrierStatus,
+    ExecutionStatus,
+    NodeExecutionStatus,
+)
+from tests.reference.interpreter import run as interpret
+from tests.reference.outcome import Outcome
+from tests.simulation.oracles import Ack, Found, Violation, Witness, judge_log, short
+from tests.simulation.scenario import ITERATIONS_MAX, Person, RunPlan, Scenario
+
+Log = Sequence[Recorded]
+
+
+def judge(scenario: Scenario, witness: Witness) -> Found:
+    """Everything that can be said at the end."""
+    logs, names = witness.disk.logs, witness.disk.names
+    for execution_id, log in logs.items():
+        yield from judge_log(names[execution_id], log)
+        yield from _abort_stops(names[execution_id], log)
+        yield from _ends_with_its_parent(names[execution_id], log, logs)
+    for ack in witness.acks:
+        yield from _is_kept(ack, names, logs.get(ack.execution_id, []))
+    for reader, execution_id in witness.read_by.items():
+        yield from _is_prefix(reader, witness.received[reader], logs[execution_id])
+    for plan in scenario.runs:
+        found = [log for execution_id, log in logs.items() if names[execution_id] == plan.name]
+        if len(found) > 1:
+            yield Violation("a key starts one execution", f"{plan.name}: {len(found)}")
+        yield from _is_settled(plan, found[0] if found else [])
+
+
+def _is_prefix(reader: str, received: Log, log: Log) -> Found:
+    if list(received) != list(log[: len(received)]):
+        yield Violation("a subscriber gets the log", f"{reader}: {len(received)} events differ")
+
+
+# --- acknowledged is kept -----------------------------------------------------------------------
+
+
+def _is_kept(ack: Ack, names: Mapping[ExecutionID, str], log: Log) -> Found:
+    """What was acknowledged is in the log, at or before the sequence that was told."""
+    known = [recorded.event for recorded in log[: ack.sequence]]
+    if not any(_is_it(ack, event) for event in known):
+        name = names.get(ack.execution_id, "unborn")
+        what = f"{ack.mutation} {name} {ack.about}: not within the first {ack.sequence}"
+        yield Violation("what is acknowledged is kept", what)
+
+
+def _is_it(ack: Ack, event: Event) -> bool:
+    match ack.mutation, event:
+        case "start", ExecutionStarted():
+            return True
+        case "abort", ExecutionAborted():
+            return True
+        case "abort", ExecutionStatusChanged(ending=ending):
+            return ending is not None and ending.cause == "abort"
+        case "resume", ExecutionStatusChanged(reason="resumed"):
+            return True
+        case "decide", BarrierResolved(node_run=run, status=status):
+            about = f"{run.node}#{run.occurrence}"
+            return ack.about.startswith(f"{about} ") and ack.about.endswith(status.value)
+        case _:
+            return False
+
+
+def _abort_stops(name: str, log: Log) -> Found:
+    """Behind an abort nothing starts, and the run ends as aborted."""
+    is_ending = False
+    for recorded in log:
+        match recorded.event:
+            case ExecutionStatusChanged(ending=ending) if ending is not None:
+                is_ending = True
+            case NodeStarted(node_run=run) if is_ending:
+                yield Violation("abort stops", f"{name}: {short(run)} at {recorded.seq}")
+            case _:
+                pass
+
+
+# --- how runs end -------------------------------------------------------------------------------
+
+
+def _is_settled(plan: RunPlan, log: Log) -> Found:
+    """A run ends, or can name the person whom it waits for."""
+    if not log:
+        yield Violation("every run ends or waits", f"{plan.name} was never accepted")
+        return
+    state = ExecutionMachine.replay(log).state
+    if not state.status.is_terminal:
+        yield from _names_its_wait(plan, state)
+        return
+    if plan.abort_at is None and state.status is ExecutionStatus.ABORTED:
+        yield Violation("every run ends or waits", f"{plan.name} was aborted by nobody")
+    if plan.is_comparable:
+        yield from _is_as_the_reference_says(plan, log, state)
+
+
+def _names_its_wait(plan: RunPlan, state: ExecutionState) -> Found:
+    waits = [each for each in state.barriers.values() if each.status is BarrierStatus.WAITING]
+    is_idle = state.status is ExecutionStatus.WAITING and not state.running
+    if plan.person is not Person.ABSENT or not waits or not is_idle:
+        what = f"{plan.name} is {state.status}; running {list(state.running.values())}"
+        yield Violation("every run ends or waits", what)
+
+
+def _ends_with_its_parent(name: str, log: Log, logs: Mapping[ExecutionID, Log]) -> Found:
+    started = log[0].event
+    if not isinstance(started, ExecutionStarted) or started.parent_id is None:
+        return
+    if logs[started.parent_id][-1].is_terminal and not log[-1].is_terminal:
+        yield Violation("a child ends with its parent", f"{name} goes on")
+
+
+def _is_as_the_reference_says(plan: RunPlan, log: Log, state: ExecutionState) -> Found:
+    expected = interpret(plan.sketch, plan.script, min, plan.failures, cap=ITERATIONS_MAX)
+    for name, wanted, found in _differences(plan, log, state, expected):
+        what = f"{plan.name} {name}: {found}, should be {wanted}"
+        yield Violation("the result is the reference's", what)
+    wanted_status = ExecutionStatus.FAILED if expected.failed else ExecutionStatus.COMPLETED
+    if state.status is not wanted_status:
+        what = f"{plan.name} is {state.status}, should be {wanted_status}"
+        yield Violation("the result is the reference's", what)
+
+
+def _differences(
+    plan: RunPlan, log: Log, state: ExecutionState, expected: Outcome
+) -> Iterable[tuple[str, object, object]]:
+    outputs: dict[str, dict[int, object]] = defaultdict(dict)
+    for recorded in log:
+        match recorded.event:
+            case NodeCompleted(node_run=run, output=envelope):
+                outputs[run.node][run.occurrence] = envelope.body
+            case NodeFailed(node_run=run, will_retry=False):
+                outputs[run.node][run.occurrence] = None
+            case _:
+                pass
+    for index, node in enumerate(expected.nodes):
+        name, now = plan.sketch.names[index], state.nodes[index]
+        yield from _unless_same(f"{name} status", node.status, now.status.value)
+        is_skipped = now.status is NodeExecutionStatus.SKIPPED
+        yield from _unless_same(
+            f"{name} reason", node.reason, now.skip_reason if is_skipped else None
+        )
+        found = tuple(body for _, body in sorted(outputs[name].items()))
+        yield from _unless_same(f"{name} outputs", node.outputs, found)
+        yield from _unless_same(f"{name} executed", node.executed, now.executed)
+
+
+def _unless_same(name: str, wanted: object, found: object) -> Iterable[tuple[str, object, object]]:
+    if wanted != found:
+        yield name, wanted, found
