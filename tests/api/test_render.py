@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.api.keeping import create, update
 from tests.api.serving import ASKING, STRAIGHT, Live, light
 from tests.api.test_queries import wait_for_barrier
 from tests.cli.processes import served
@@ -22,6 +23,13 @@ query ($id: ID!, $format: RenderFormat!) {
 OF_REVISION = """
 query ($id: ID!, $format: RenderFormat!) {
   execution(id: $id) { revision { render(format: $format) } }
+}"""
+OF_STORED = """
+query ($id: ID!, $format: RenderFormat!) {
+  diagram(id: $id) {
+    head { render(format: $format) }
+    revision(number: 1) { render(format: $format) }
+  }
 }"""
 
 
@@ -96,6 +104,14 @@ async def test_a_revision_is_drawn_without_a_run(live: Live) -> None:
     text = data["execution"]["revision"]["render"]
     assert text == await of_document(live, f"name: test\n{STRAIGHT}", "DOT")
     assert "COMPLETED" not in text
+
+
+async def test_a_stored_revision_is_drawn_as_it_was_then(live: Live) -> None:
+    stored = (await create(live, STRAIGHT))["diagram"]["id"]
+    await update(live, stored, 1, ASKING)
+    data = await live.data(OF_STORED, id=stored, format="MERMAID")
+    assert '"gate<br/>barrier"' in data["diagram"]["head"]["render"]
+    assert '"work<br/>transform"' in data["diagram"]["revision"]["render"]
 
 
 async def test_listed_runs_are_drawn_too(live: Live) -> None:

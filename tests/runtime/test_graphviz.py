@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dipeo_server.app import node_types
+from dipeo_server.domains.diagram.formats.detect import read_diagram
+from dipeo_server.domains.diagram.rendering.composing import compose_document
 from dipeo_server.domains.diagram.rendering.dot import to_dot
 from dipeo_server.domains.diagram.rendering.picture import Arrow, Box, Picture, Shape
 from dipeo_server.domains.diagram.rendering.renderer import (
@@ -42,6 +45,21 @@ async def test_an_svg_image_is_one_element_with_the_texts_of_the_picture() -> No
         "n0": ("first",),
         "n1": ("last",),
     }
+
+
+@needs_dot
+async def test_real_diagrams_are_drawn_with_all_their_nodes(corpus: Path) -> None:
+    specs = node_types().specs
+    drawn = 0
+    for file in sorted(corpus.rglob("*.light.yaml")):
+        diagram = read_diagram(file.read_text(), specs=specs).diagram
+        assert diagram is not None, file
+        image = await GraphvizRenderer().draw(
+            to_dot(compose_document(diagram, specs)), ImageFormat.SVG
+        )
+        assert len(groups(image.decode(), "node")) == len(diagram.nodes), file
+        drawn += 1
+    assert drawn > 0
 
 
 @needs_dot
