@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
+from dipeo_server.errors import StorageError
 from dipeo_server.storage.codec import json_bytes
 
 HASH_BYTES: Final = 16
@@ -35,6 +36,22 @@ def link(previous: bytes, execution_id: str, event: EventRow) -> bytes:
 def checksum(values: Sequence[Any]) -> bytes:
     """The hash of a row's columns (text, whole numbers, null), in their order."""
     return blake2b(json_bytes(values), digest_size=HASH_BYTES).digest()
+
+
+def is_linked(previous: Any, execution_id: str, event: Any, own: Any) -> bool:
+    """Is `own` the hash of the event behind `previous`? Damaged rows hold values of any type."""
+    try:
+        return bool(link(previous, execution_id, event) == own)
+    except (TypeError, UnicodeError):
+        return False
+
+
+def is_checksum(own: Any, values: Sequence[Any]) -> bool:
+    """Is `own` the checksum of the columns? Damaged rows hold values of any type."""
+    try:
+        return bool(checksum(values) == own)
+    except StorageError:
+        return False
 
 
 class ChainEnd:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.errors import DamagedLog, StorageError
-from dipeo_server.storage.chain import START, link
+from dipeo_server.storage.chain import START, is_linked
 from dipeo_server.storage.codec import EventCodec, UnreadableEvent, unstamp
 
 
@@ -55,7 +55,7 @@ def decoded(
         place += 1
         if seq != place:
             raise damaged(execution_id, place, "it is missing")
-        if link(previous, execution_id, (seq, at, kind, version, payload)) != own:
+        if not is_linked(previous, execution_id, (seq, at, kind, version, payload), own):
             raise damaged(execution_id, seq, "it is not what was written")
         try:
             event = codec.decode(kind, payload, version)

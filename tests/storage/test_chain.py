@@ -19,7 +19,7 @@ from dipeo_server.storage.chain import HASH_BYTES, START, EventRow, checksum, li
 from dipeo_server.storage.database import open_for_writing
 from dipeo_server.storage.queries import load_migrations
 from dipeo_server.storage.sqlite import SQLiteStore
-from tests.storage.records import ONE, TWO, events, extend, keyed, row
+from tests.storage.records import ONE, TWO, extend, keyed, row
 
 EVENTS = st.tuples(
     st.integers(1, 9),
@@ -247,7 +247,3 @@ def has_dbstat() -> bool:
     with closing(sqlite3.connect(":memory:")) as connection:
         options = connection.execute("PRAGMA compile_options").fetchall()
     return ("ENABLE_DBSTAT_VTAB",) in options
-
-
-def test_the_events_of_these_tests_are_no_two_alike() -> None:
-    assert len({recorded.event for recorded in events(9)}) == 9

@@ -1,0 +1,174 @@
+"""Verifying executions one by one: hashes, gaps, rows, and the fold of what is whole."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dipeo_server.domains.execution.events import Recorded
+from dipeo_server.domains.execution.ids import Seq
+from dipeo_server.domains.execution.machine.machine import ExecutionMachine
+from dipeo_server.domains.execution.summary import summary_of
+from dipeo_server.storage.chain import START, EventRow, is_checksum, link
+from dipeo_server.storage.codec import EventCodec, UnreadableEvent, unstamp
+from dipeo_server.storage.inspection import UNREADABLE
+from dipeo_server.storage.rows import summary_row
+
+COLUMNS: Final = (
+    "status, diagram_id, parent_id, waiting_barriers, last_seq, name, content_hash, created_at, "
+    "started_at, ended_at, tokens_input, tokens_output, tokens_cached, error"
+)
+"""The columns of an execution, in the order of `summary_row`."""
+
+_EXECUTION: Final = f"SELECT {COLUMNS}, id, checksum, head_hash FROM executions WHERE position = ?"  # noqa: S608 - a constant.
+_EVENTS: Final = (
+    "SELECT seq, at, kind, version, payload, hash FROM events "
+    "WHERE execution = ? AND seq > ? ORDER BY seq"
+)
+DAMAGE_PER_LOG_MAX: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Something that is not what was written: where, as far as that can be told, and in words."""
+
+    message: str
+    execution_id: str | None = None
+    seq: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Log:
+    """How far a log has been verified, and what was found in it."""
+
+    execution_id: str
+    found: list[Damage]
+    last: int = 0
+    heads: tuple[bytes, ...] = (START,)
+    is_torn: bool = False
+
+    def tell(self, seq: int, why: str) -> None:
+        message = f"Event {seq} of {self.execution_id} {why}."
+        if len(self.found) < DAMAGE_PER_LOG_MAX:
+            self.found.append(Damage(message, self.execution_id, seq))
+
+
+class LogVerifier:
+    """Verifies logs over one connection, each in a transaction of its own."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._codec = EventCodec()
+        self.executions = 0
+        self.events = 0
+
+    def verify(self, position: int) -> list[Damage]:
+        """What is wrong with the execution at that position, and with its log."""
+        self.executions += 1
+        self._connection.execute("BEGIN")
+        try:
+            return self._verify(position)
+        except UNREADABLE as error:
+            return [Damage(f"The execution at position {position} cannot be read: {error}.")]
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def _verify(self, position: int) -> list[Damage]:
+        row = self._connection.execute(_EXECUTION, (position,)).fetchone()
+        if row is None:
+            return []  # It was pruned meanwhile.
+        *columns, execution_id, own, head = row
+        log = _Log(execution_id, [])
+        if not is_checksum(own, (*columns, execution_id)):
+            message = f"The row of {execution_id} is not what was written."
+            log.found.append(Damage(message, execution_id))
+        events = self._walk(position, log)
+        machine = _folded(events, log)
+        for _ in events:
+            pass  # All of it is read, even where nothing can be folded any more.
+        _check_end(log, columns[4], head)
+        if machine is not None and not log.found:
+            log.found.extend(_compared(machine, execution_id, columns))
+        return log.found
+
+    def _walk(self, position: int, log: _Log) -> Iterator[Recorded]:
+        """The events up to the first damage; whatever is wrong, there and behind, is told."""
+        rows = self._connection.execute(_EVENTS, (position, 0))
+        while True:
+            try:
+                row = rows.fetchone()
+            except UNREADABLE as error:
+                log.tell(log.last + 1, f"or a later one cannot be read: {error}")
+                log.is_torn = True
+                return
+            if row is None:
+                return
+            self.events += 1
+            if self._is_linked(row, log):
+                try:
+                    event = self._codec.decode(row[2], row[4], row[3])
+                except UnreadableEvent as error:
+                    log.tell(row[0], f"cannot be read: {error.message.rstrip('.')}")
+                else:
+                    if not log.found:
+                        yield Recorded(Seq(row[0]), unstamp(row[1]), event)
+
+    def _is_linked(self, row: tuple[Any, ...], log: _Log) -> bool:
+        """Is it what follows? Behind damage, what comes next is judged by itself."""
+        seq, at, kind, version, payload, own = row
+        if not _is_event(row):
+            log.tell(log.last + 1, "is not what was written")
+            log.last, log.heads = log.last + 1, ()
+            return False
+        if seq != log.last + 1:
+            log.tell(log.last + 1, "is missing")
+            log.heads = ()
+        event: EventRow = (seq, at, kind, version, payload)
+        hashes = [link(head, log.execution_id, event) for head in log.heads]
+        is_sound = own in hashes or not hashes
+        if not is_sound:
+            log.tell(seq, "is not what was written")
+        # Either the event or its hash has changed: the next one tells by which of them it holds on.
+        log.last, log.heads = seq, (own,) if is_sound else (own, *hashes)
+        return is_sound
+
+
+def _folded(events: Iterator[Recorded], log: _Log) -> ExecutionMachine | None:
+    """The machine behind the events; None if there are none, or they do not follow one another."""
+    try:
+        machine = ExecutionMachine.replay(events)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and others go on.
+        log.tell(log.last, f"cannot follow what is before it: {error}")
+        return None
+    return machine if machine.last_seq else None
+
+
+def _is_event(row: tuple[Any, ...]) -> bool:
+    """Are at least the types of its columns what they are by the schema?"""
+    return tuple(map(type, row)) == (int, str, str, int, bytes, bytes)
+
+
+def _check_end(log: _Log, last_seq: Any, head: Any) -> None:
+    if not isinstance(last_seq, int):
+        return  # The row's checksum has told so.
+    if log.last < last_seq and not log.is_torn:
+        log.tell(log.last + 1, f"is missing, as is all behind it; {last_seq} would be the last")
+    elif log.last > last_seq:
+        log.tell(last_seq + 1, "lies behind the end that its execution's row tells")
+    elif log.last == last_seq and log.heads and head not in log.heads:
+        log.tell(last_seq, "is not the last one that was written")
+
+
+def _compared(machine: ExecutionMachine, execution_id: str, columns: list[Any]) -> Iterator[Damage]:
+    """Does the row say what follows from the log?"""
+    expected = summary_row(summary_of(machine.state))[:-1]
+    names = COLUMNS.split(", ")
+    odd = [
+        name for name, ours, theirs in zip(names, expected, columns, strict=True) if ours != theirs
+    ]
+    if odd:
+        message = f"The row of {execution_id} does not follow from its log: {', '.join(odd)}."
+        yield Damage(message, execution_id)
