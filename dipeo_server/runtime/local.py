@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from dipeo_server.domains.execution.context import Services
+from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
@@ -42,6 +43,7 @@ from dipeo_server.errors import (
     Unavailable,
 )
 from dipeo_server.runtime.actor import ActorParts, ExecutionActor
+from dipeo_server.runtime.bodies import Bodies
 from dipeo_server.runtime.feed import EventFeed
 from dipeo_server.runtime.history import read_all
 from dipeo_server.runtime.identity import new_execution_id
@@ -79,8 +81,9 @@ class LocalRunner:
         self._store = store
         self._ports = ports
         self._logbook = LogBook(store, ports.clock)
+        self._bodies = Bodies(store.blobs)
         performer = Performer(
-            registry, self._services, self._logbook, limits or ConcurrencyLimits()
+            registry, self._services, self._logbook, self._bodies, limits or ConcurrencyLimits()
         )
         self._parts = ActorParts(store, performer, ports.clock, self._forget)
         self._actors: dict[ExecutionID, ExecutionActor] = {}
@@ -248,6 +251,10 @@ class LocalRunner:
         if found is None:
             raise NotFound(f"There is no execution {execution_id!r}.")
         return found
+
+    async def loaded(self, envelope: Envelope) -> Envelope:
+        """The envelope with its body, however large. Raises StorageError."""
+        return await self._bodies.loaded(envelope)
 
     async def _tail(self, execution_id: ExecutionID) -> Seq:
         """Just before the last event, so that a reader sees at least the terminal one."""

@@ -14,9 +14,11 @@ from pydantic import ValidationError
 
 from dipeo_server.domains.diagram.executable import ExecutableNode
 from dipeo_server.domains.diagram.model import DomainNode
+from dipeo_server.domains.execution.blobs import BlobRef
 from dipeo_server.domains.execution.context import ExecutionContext, NodeReporter, Services, Visit
 from dipeo_server.domains.execution.events import Failure
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
+from dipeo_server.domains.execution.machine.outcomes import body_of
 from dipeo_server.domains.execution.output import HandlerResult, NodeOutput
 from dipeo_server.domains.execution.registry import HandlerRegistry, Registration
 from dipeo_server.domains.execution.resolver import resolve
@@ -24,6 +26,7 @@ from dipeo_server.domains.execution.signals import NodeRaised, NodeReport, NodeR
 from dipeo_server.domains.execution.state import ExecutionState
 from dipeo_server.domains.execution.status import NodeExecutionStatus
 from dipeo_server.errors import DipeoError, NodeError
+from dipeo_server.runtime.bodies import Bodies, LoadedOutputs
 from dipeo_server.runtime.logbook import LogBook
 from dipeo_server.runtime.plain_json import plain_json, plain_output, plain_result
 
@@ -64,11 +67,13 @@ class Performer:
         registry: HandlerRegistry,
         services: ServicesFor,
         logbook: LogBook,
+        bodies: Bodies,
         limits: ConcurrencyLimits,
     ) -> None:
         self._registry = registry
         self._services = services
         self._logbook = logbook
+        self._bodies = bodies
         self._slots = asyncio.Semaphore(limits.total)
         self._type_slots = {
             type_: asyncio.Semaphore(count) for type_, count in limits.per_type.items()
@@ -83,9 +88,9 @@ class Performer:
         context: ExecutionContext | None = None
         try:
             async with self._place(entry):
-                context = self._context(state, node, run, post)
+                context = await self._context(state, node, run, post)
                 result = await _call(entry, node, context)
-            return _returned(node, run, result, context)
+            return await self._returned(node, run, result, context)
         except asyncio.CancelledError as error:
             if _is_cancelled():
                 raise
@@ -105,10 +110,11 @@ class Performer:
                 await stack.enter_async_context(self._slots)
             yield
 
-    def _context(
+    async def _context(
         self, state: ExecutionState, node: ExecutableNode, run: NodeRun, post: Post
     ) -> ExecutionContext:
-        resolved = resolve(state.diagram, state.inputs.get(node.index, ()))
+        refs = await self._bodies.of_inputs(state.inputs.get(node.index, ()))
+        resolved = resolve(state.diagram, refs)
         visit = Visit(
             node_run=run,
             node=node,
@@ -123,10 +129,23 @@ class Performer:
         return ExecutionContext(
             state.diagram,
             state.id,
-            node_outputs=MappingProxyType(state.outputs),
+            node_outputs=LoadedOutputs(state.outputs, self._bodies),
             variables=MappingProxyType(state.variables),
             visit=visit,
         )
+
+    async def _returned(
+        self, node: ExecutableNode, run: NodeRun, result: object, context: ExecutionContext
+    ) -> Signal:
+        """The outcome as plain JSON of its own, so that what runs on is what a replay would see."""
+        if not isinstance(result, HandlerResult):
+            return NodeRaised(run, _no_result(node, result), observed=_observed(context))
+        deltas = tuple(replace(d, puts=plain_json(dict(d.puts))) for d in context.deltas)
+        plain = plain_result(result)
+        blob: BlobRef | None = None
+        if isinstance(plain, NodeOutput):
+            blob = await self._bodies.put_if_large(body_of(node, plain)[0])
+        return NodeReturned(run, plain, deltas, _observed(context), blob)
 
 
 class _ExecutedBefore(Mapping[str, int]):
@@ -185,16 +204,6 @@ async def _call(
         if node.timeout is None or not limit.expired():
             raise
         raise TimeoutError(f"{node.key!r} did not end within {node.timeout:g} s.") from error
-
-
-def _returned(
-    node: ExecutableNode, run: NodeRun, result: object, context: ExecutionContext
-) -> Signal:
-    """The outcome as plain JSON of its own, so that what runs on is what a replay would see."""
-    if not isinstance(result, HandlerResult):
-        return NodeRaised(run, _no_result(node, result), observed=_observed(context))
-    deltas = tuple(replace(d, puts=plain_json(dict(d.puts))) for d in context.deltas)
-    return NodeReturned(run, plain_result(result), deltas, _observed(context))
 
 
 def _raised(

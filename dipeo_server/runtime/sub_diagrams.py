@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
+from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import Durability
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
 from dipeo_server.domains.execution.ports import ChildResult, ChildRun
@@ -47,6 +48,10 @@ class Host(Protocol):
 
     async def tell_abort(self, execution_id: ExecutionID, signal: AbortRequested) -> None:
         """End an execution."""
+        ...
+
+    async def loaded(self, envelope: Envelope) -> Envelope:
+        """The envelope with its body, however large. Raises StorageError."""
         ...
 
     async def depth(self, execution_id: ExecutionID) -> int:
@@ -90,7 +95,7 @@ class ChildExecutions:
                 await asyncio.get_running_loop().create_future()
             message = f"The sub-diagram cannot run: {error.message}"
             raise ChildFailed(message, hint=error.hint) from error
-        return result_of(view)
+        return await self._result(view)
 
     async def run_many(
         self, children: Sequence[ChildRun], *, max_concurrent: int
@@ -130,6 +135,22 @@ class ChildExecutions:
         await self._host.start_child(request)
         return await self._host.ended(child_id)
 
+    async def _result(self, view: ExecutionView) -> ChildResult:
+        """A child's outputs: by endpoint, and of the node that ended last."""
+        outputs: dict[str, Envelope] = {}
+        last: Envelope | None = None
+        last_at = None
+        for node, state in zip(view.diagram.nodes, view.nodes, strict=True):
+            if state.status is not NodeExecutionStatus.COMPLETED or state.output is None:
+                continue
+            if node.is_endpoint:
+                outputs[node.key] = state.output
+            if last_at is None or (state.ended_at is not None and state.ended_at >= last_at):
+                last, last_at = state.output, state.ended_at
+        bodies = {key: (await self._host.loaded(output)).body for key, output in outputs.items()}
+        last_body = None if last is None else (await self._host.loaded(last)).body
+        return ChildResult(view.id, view.status, bodies, last_body, _error(view))
+
     async def _abort(self, child_id: ExecutionID) -> None:
         signal = AbortRequested(reason="its parent ended", actor=None)
         try:
@@ -138,23 +159,7 @@ class ChildExecutions:
             return  # It ended by itself, or was never started.
 
 
-def result_of(view: ExecutionView) -> ChildResult:
-    """A child's outputs: by endpoint, and of the node that ended last."""
-    outputs: dict[str, Any] = {}
-    last: Any = None
-    last_at = None
-    for node, state in zip(view.diagram.nodes, view.nodes, strict=True):
-        if state.status is not NodeExecutionStatus.COMPLETED or state.output is None:
-            continue
-        if node.is_endpoint:
-            outputs[node.key] = state.output.body
-        if last_at is None or (state.ended_at is not None and state.ended_at >= last_at):
-            last, last_at = state.output.body, state.ended_at
-    error: Mapping[str, Any] | None = None
-    if view.error is not None:
-        error = {
-            "code": view.error.code,
-            "message": view.error.message,
-            "node": view.error.node,
-        }
-    return ChildResult(view.id, view.status, outputs, last, error)
+def _error(view: ExecutionView) -> Mapping[str, Any] | None:
+    if view.error is None:
+        return None
+    return {"code": view.error.code, "message": view.error.message, "node": view.error.node}

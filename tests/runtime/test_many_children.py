@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
+from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import Failure
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
 from dipeo_server.domains.execution.ports import ChildResult, ChildRun
@@ -54,6 +55,9 @@ class Nursery:
     async def tell_abort(self, execution_id: ExecutionID, signal: AbortRequested) -> None:
         assert signal.reason == "its parent ended"
         self.aborted.append(self.names[execution_id])
+
+    async def loaded(self, envelope: Envelope) -> Envelope:
+        return envelope
 
     async def depth(self, execution_id: ExecutionID) -> int:
         return {PARENT: 0}[execution_id]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from dipeo_server.domains.execution.blobs import Blobs
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import (
@@ -36,6 +37,7 @@ class WatchedStore:
         self.fault: FaultOf | None = None
         self.read_fault: Exception | None = None
         self.log_fault: Exception | None = None
+        self.blobs: Blobs = store.blobs
         self.reads = 0
         self.commits = 0
         self.tried = 0

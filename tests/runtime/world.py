@@ -91,9 +91,11 @@ class World:
     store: StateStore
     children: Mapping[str, str] = field(default_factory=dict)
 
-    async def start(self, text: str, *, props: Any = None, **options: Any) -> ExecutionID:
+    async def start(
+        self, text: str, *, props: Any = None, edges: Any = None, **options: Any
+    ) -> ExecutionID:
         """Start a run of a diagram as `tests.builders` spells it."""
-        request = StartExecution(diagram(text, props=props), **options)
+        request = StartExecution(diagram(text, props=props, edges=edges), **options)
         return (await self.runner.start(request)).execution_id
 
     async def ended(self, execution_id: ExecutionID) -> ExecutionView:

@@ -77,9 +77,9 @@ class _Measured:
 
     __slots__ = ("_size", "body")
 
-    def __init__(self, body: object) -> None:
-        self.body = body
-        self._size: int | None = None
+    def __init__(self, made: domain.Envelope) -> None:
+        self.body = made.body
+        self._size = None if made.blob is None else made.blob.size
 
     @property
     def size(self) -> int:
@@ -89,6 +89,8 @@ class _Measured:
 
     @property
     def is_truncated(self) -> bool:
+        if self._size is not None:
+            return self._size > BODY_BYTES_MAX
         # Every character of JSON is at least a byte, so most texts need no measuring.
         if isinstance(self.body, str) and len(self.body) * 6 < BODY_BYTES_MAX:
             return False
@@ -134,5 +136,5 @@ def envelope(made: domain.Envelope, execution_id: ExecutionID, at: datetime) -> 
         meta=JSON(dict(made.meta)),
         timestamp=made.timestamp or at,
         has_error=made.has_error(),
-        measured=_Measured(made.body),
+        measured=_Measured(made),
     )

@@ -31,3 +31,7 @@ class Blobs(Protocol):
     async def get(self, ref: BlobRef) -> bytes:
         """The bytes. Raises BlobMissing, BlobDamaged, StorageError."""
         ...
+
+    def read(self, ref: BlobRef) -> bytes:
+        """What `get` does, in the caller's thread."""
+        ...

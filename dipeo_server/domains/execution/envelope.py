@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from dipeo_server.domains.execution.blobs import BlobRef
 from dipeo_server.errors import InvalidInput
 
 
@@ -28,8 +29,9 @@ class ContentType(StrEnum):
 class Envelope:
     """Message of one NodeRun (source document 002): JSON body, metadata, origin; never changed.
 
-    `body` is any JSON value. Where the node fired several ports, `meta["by_port"]` is true and the
-    body maps each port to its value.
+    `body` is any JSON value; None where it is so large that it lies in `blob`, outside the log.
+    Where the node fired several ports, `meta["by_port"]` is true and the body maps each port to
+    its value.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Envelope:
     occurrence: int = 1
     meta: Mapping[str, Any] = field(default_factory=dict)
     timestamp: datetime | None = None
+    blob: BlobRef | None = None
 
     @property
     def node_id(self) -> str:
@@ -75,6 +78,7 @@ class Envelope:
             "occurrence": self.occurrence,
             "meta": dict(self.meta),
             "timestamp": self.timestamp.isoformat() if self.timestamp else None,
+            "blob": {"hash": self.blob.hash, "size": self.blob.size} if self.blob else None,
         }
 
 
@@ -108,7 +112,7 @@ class EnvelopeFactory:
     @staticmethod
     def from_dict(document: Mapping[str, Any]) -> Envelope:
         """The envelope that `to_dict` wrote. Raises InvalidInput for an unknown content type."""
-        stamp = document.get("timestamp")
+        stamp, blob = document.get("timestamp"), document.get("blob")
         return Envelope(
             id=document["id"],
             produced_by=document["produced_by"],
@@ -117,6 +121,7 @@ class EnvelopeFactory:
             occurrence=document.get("occurrence", 1),
             meta=dict(document.get("meta") or {}),
             timestamp=datetime.fromisoformat(stamp) if stamp else None,
+            blob=BlobRef(blob["hash"], blob["size"]) if blob else None,
         )
 
 

@@ -31,6 +31,10 @@ class TokenUsage:
         )
 
 
+NO_TOKENS: Final = TokenUsage()
+"""What a node used that asked no model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One line of the execution's conversation: who said what to whom.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from dipeo_server.domains.execution.blobs import Blobs
 from dipeo_server.domains.execution.events import Event, Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.output import TokenUsage
@@ -286,8 +287,14 @@ class LogRecord:
 class StateStore(Protocol):
     """The event log and what is indexed beside it.
 
-    Only `append` and `read` are needed for correctness: everything else is a cache or an index.
+    Only `append`, `read` and `blobs` are needed for correctness: everything else is a cache or an
+    index.
     """
+
+    @property
+    def blobs(self) -> Blobs:
+        """Where large bodies are kept, which events refer to."""
+        ...
 
     async def append(
         self,

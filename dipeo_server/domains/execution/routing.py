@@ -60,6 +60,17 @@ def _fires(edge: ExecutableEdge, ports: tuple[str, ...]) -> bool:
     return edge.source_handle in ports
 
 
+def has_choice(diagram: ExecutableDiagram, node: ExecutableNode) -> bool:
+    """Do conditions or `fan_out: first` decide which of the node's edges fire?"""
+    if node.fan_out is FanOut.FIRST:
+        return True
+    for index in node.outgoing:
+        kind = diagram.edges[index].kind
+        if kind is EdgeKind.WHEN or kind is EdgeKind.DEFAULT:
+            return True
+    return False
+
+
 def chosen_edges(
     diagram: ExecutableDiagram,
     node: ExecutableNode,
@@ -71,10 +82,9 @@ def chosen_edges(
     Every condition is evaluated at most once. Raises ExpressionError, and Unrouted where nothing
     matches on a node that follows the first match only.
     """
-    edges = [diagram.edges[index] for index in node.outgoing]
-    plain = all(edge.kind in {EdgeKind.ALWAYS, EdgeKind.FALLBACK} for edge in edges)
-    if plain and node.fan_out is FanOut.ALL:
+    if not has_choice(diagram, node):
         return None
+    edges = [diagram.edges[index] for index in node.outgoing]
     firing = [edge for edge in edges if _fires(edge, ports)]
     tried: list[Tried] = []
     if node.fan_out is FanOut.FIRST:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
+from dipeo_server.domains.execution.blobs import BlobRef
 from dipeo_server.domains.execution.delta import StateDelta
 from dipeo_server.domains.execution.events import (
     BarrierAction,
@@ -37,12 +38,13 @@ class StartRequested:
 
 @dataclass(frozen=True, slots=True)
 class NodeReturned:
-    """A handler came back with a result."""
+    """A handler came back with a result; `blob` holds its body where that is large."""
 
     node_run: NodeRun
     result: HandlerResult
     deltas: tuple[StateDelta, ...] = ()
     observed: tuple[Failure, ...] = ()
+    blob: BlobRef | None = None
 
 
 @dataclass(frozen=True, slots=True)

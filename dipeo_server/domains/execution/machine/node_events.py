@@ -17,11 +17,13 @@ from dipeo_server.domains.execution.events import (
 )
 from dipeo_server.domains.execution.ids import BarrierID, NodeRun
 from dipeo_server.domains.execution.machine import turns
+from dipeo_server.domains.execution.output import NO_TOKENS
 from dipeo_server.domains.execution.routing import tokens_for
 from dipeo_server.domains.execution.state import (
     BarrierRecord,
     Emission,
     ExecutionState,
+    NodeState,
     Waiting,
     WaitKind,
 )
@@ -36,12 +38,17 @@ _N = NodeExecutionStatus
 
 
 def _move(state: ExecutionState, index: int, status: NodeExecutionStatus, **changes: Any) -> None:
-    """Give the node another status (and more); the table of legal transitions is checked."""
+    """Give the node another status, and more."""
+    state.nodes[index] = replace(_before(state, index, status), status=status, **changes)
+
+
+def _before(state: ExecutionState, index: int, status: NodeExecutionStatus) -> NodeState:
+    """The node as it stands; the status it moves to is held against the table."""
     current = state.nodes[index]
     if status not in NODE_TRANSITIONS[current.status]:
         key = state.diagram.nodes[index].key
         raise AssertionError(f"node {key!r} cannot go from {current.status} to {status}")
-    state.nodes[index] = replace(current, status=status, **changes)
+    return current
 
 
 def started(state: ExecutionState, run: NodeRun, at: datetime) -> None:
@@ -57,20 +64,15 @@ def started(state: ExecutionState, run: NodeRun, at: datetime) -> None:
     state.waiting.pop(node.index, None)
     state.running[node.index] = run
     state.touched.add(node.index)
-    current = state.nodes[node.index]
-    _move(
-        state,
-        node.index,
+    current = _before(state, node.index, _N.RUNNING)
+    state.nodes[node.index] = NodeState(
         _N.RUNNING,
-        occurrence=run.occurrence,
-        attempt=run.attempt,
-        executed=current.executed + is_new,
-        entries=current.entries + 1,
+        run.occurrence,
+        run.attempt,
+        current.executed + is_new,
+        current.entries + 1,
         started_at=at,
-        ended_at=None,
-        failure=None,
-        skip_reason=None,
-        token_usage=None,
+        output=current.output,
     )
 
 
@@ -78,17 +80,22 @@ def completed(state: ExecutionState, event: NodeCompleted, at: datetime) -> None
     """A visit ended well: its output goes out on its edges."""
     node = state.diagram.get_node(event.node_run.node)
     _leave(state, node.index)
-    _move(
-        state,
-        node.index,
+    current = _before(state, node.index, _N.COMPLETED)
+    state.nodes[node.index] = NodeState(
         _N.COMPLETED,
-        ended_at=at,
-        failure=None,
+        current.occurrence,
+        current.attempt,
+        current.executed,
+        current.entries,
+        current.started_at,
+        at,
+        skip_reason=current.skip_reason,
         token_usage=event.token_usage,
         output=event.output,
     )
     state.outputs[node.key] = event.output
-    state.token_usage += event.token_usage
+    if event.token_usage is not NO_TOKENS:
+        state.token_usage += event.token_usage
     if event.messages:
         state.conversation = (*state.conversation, *event.messages)
     otherwise = NOT_TAKEN if event.skip_reason is None else dead(event.skip_reason)

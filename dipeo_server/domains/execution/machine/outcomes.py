@@ -28,13 +28,14 @@ from dipeo_server.domains.execution.ids import NodeRun
 from dipeo_server.domains.execution.machine.variables import changes
 from dipeo_server.domains.execution.output import (
     DEFAULT_PORT,
+    NO_TOKENS,
     NodeOutput,
     Skip,
     TokenUsage,
     WaitForPerson,
     WaitUntil,
 )
-from dipeo_server.domains.execution.routing import FALLBACK_PORT, chosen_edges
+from dipeo_server.domains.execution.routing import FALLBACK_PORT, chosen_edges, has_choice
 from dipeo_server.domains.execution.signals import NodeRaised, NodeReport, NodeReturned, NodeStopped
 from dipeo_server.domains.execution.state import ExecutionState
 from dipeo_server.domains.execution.status import NodeExecutionStatus
@@ -71,7 +72,7 @@ def raised(state: ExecutionState, signal: NodeRaised, now: datetime) -> tuple[Ev
     if state.ending is not None:
         return (ResultDiscarded(run, state.ending.cause), *_stopped(run, state.ending.cause))
     observed = tuple(ObservedError(failure, run) for failure in signal.observed)
-    usage = signal.token_usage or TokenUsage()
+    usage = signal.token_usage or NO_TOKENS
     return (*observed, *failed(state, node, run, signal.failure, now, usage=usage))
 
 
@@ -118,9 +119,14 @@ def _ending_events(
     match signal.result:
         case NodeOutput() as result:
             envelope, ports = envelope_of(node, run, result, now)
-            end = completed(state, node, run, envelope, ports, changed=changed)
-            usage = result.token_usage or TokenUsage()
-            return (replace(end, token_usage=usage, messages=result.messages),)
+            edges = _edges(state, node, envelope, ports, changed)
+            usage = result.token_usage or NO_TOKENS
+            if signal.blob is not None:
+                envelope = replace(envelope, body=None, blob=signal.blob)
+            end = NodeCompleted(
+                run, envelope, ports, edges, token_usage=usage, messages=result.messages
+            )
+            return (end,)
         case Skip():
             return (_skipping(run, now),)
         case WaitForPerson() as wish:
@@ -145,10 +151,20 @@ def completed(
 
     `changed` are the variables that change with it: conditions on its edges see them.
     """
-    names = _names(state, envelope, changed)
-    return NodeCompleted(
-        run, envelope, ports, edges=chosen_edges(state.diagram, node, ports, names)
-    )
+    return NodeCompleted(run, envelope, ports, _edges(state, node, envelope, ports, changed))
+
+
+def _edges(
+    state: ExecutionState,
+    node: ExecutableNode,
+    envelope: Envelope,
+    ports: tuple[str, ...],
+    changed: Sequence[StateChanged],
+) -> tuple[str, ...] | None:
+    """Which edges fire where that is not a matter of the ports alone; else None."""
+    if not has_choice(state.diagram, node):
+        return None
+    return chosen_edges(state.diagram, node, ports, _names(state, envelope, changed))
 
 
 def _names(
@@ -186,23 +202,9 @@ def _asking(run: NodeRun, wish: WaitForPerson, now: datetime) -> BarrierWaiting:
 def envelope_of(
     node: ExecutableNode, run: NodeRun, output: NodeOutput, now: datetime
 ) -> tuple[Envelope, tuple[str, ...]]:
-    """The message of a result, and the ports it fires.
-
-    A lone `default` is the body itself. Names that are ports fire those ports, a None among
-    several does not. A map without any port name is the body of the default port.
-    """
-    value = dict(output.value)
-    named = [name for name in value if name in (node.ports or (DEFAULT_PORT,))]
-    meta = dict(output.metadata)
-    body: Any
-    ports: tuple[str, ...]
-    if not named:
-        body, ports = (value or None), (DEFAULT_PORT,)
-    elif len(value) == 1:
-        body, ports = value[named[0]], (named[0],)
-    else:
-        body, meta = value, {**meta, "by_port": True}
-        ports = tuple(name for name in named if value[name] is not None)
+    """The message of a result, and the ports it fires."""
+    body, ports, is_by_port = body_of(node, output)
+    meta = {**output.metadata, "by_port": True} if is_by_port else dict(output.metadata)
     envelope = EnvelopeFactory.create(
         run.node,
         body,
@@ -212,6 +214,21 @@ def envelope_of(
         timestamp=now,
     )
     return envelope, ports
+
+
+def body_of(node: ExecutableNode, output: NodeOutput) -> tuple[Any, tuple[str, ...], bool]:
+    """What a result carries, the ports it fires, and whether it maps ports to their values.
+
+    A lone `default` is the body itself. Names that are ports fire those ports, a None among
+    several does not. A map without any port name is the body of the default port.
+    """
+    value = dict(output.value)
+    named = [name for name in value if name in (node.ports or (DEFAULT_PORT,))]
+    if not named:
+        return (value or None), (DEFAULT_PORT,), False
+    if len(value) == 1:
+        return value[named[0]], (named[0],), False
+    return value, tuple(name for name in named if value[name] is not None), True
 
 
 # --- failures -----------------------------------------------------------------------------------
@@ -228,7 +245,7 @@ def failed(  # noqa: PLR0913 - the two options are keyword-only.
     may_retry: bool = True,
 ) -> tuple[Event, ...]:
     """What a failure becomes: a retry, whatever `on_error` or an edge makes of it, or itself."""
-    spent = usage or TokenUsage()
+    spent = usage or NO_TOKENS
     if may_retry and _will_retry(state, node, failure):
         due_at = now + timedelta(seconds=_delay(state, node, run))
         return (

@@ -39,6 +39,8 @@ def settle(state: ExecutionState) -> tuple[Event, ...]:
 
 
 def _notices(state: ExecutionState) -> tuple[Event, ...]:
+    if not state.notices:
+        return ()
     return tuple(ObservedError(failure) for failure in state.notices)
 
 
@@ -65,7 +67,7 @@ def _end_when_stopped(state: ExecutionState) -> tuple[Event, ...]:
 
 
 def _skip(state: ExecutionState) -> tuple[Event, ...]:
-    if state.ending is not None:
+    if not state.skips or state.ending is not None:
         return ()
     nodes = state.diagram.nodes
     return tuple(NodeSkipped(nodes[index].key, reason) for index, reason in state.skips.items())
@@ -99,10 +101,12 @@ def _start(state: ExecutionState) -> tuple[Event, ...]:
     steps = state.max_steps - state.steps
     found: list[Event] = []
     for index in state.ready:
+        if places <= 0:
+            break  # However many are ready, an event costs no more than the places there are.
         run, limit = _next_run(state, index)
         if limit is not None:
             found.append(NodeMaxIterationsReached(run, limit))
-        elif places > 0 and steps > 0:
+        elif steps > 0:
             places, steps = places - 1, steps - 1
             found.append(NodeStarted(run))
     if found or steps > 0:

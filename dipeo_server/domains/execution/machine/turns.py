@@ -200,7 +200,8 @@ def awaited_edges(state: ExecutionState, node: ExecutableNode) -> list[Executabl
     return [
         edge
         for edge in edges
-        if edge.back_of is None and all(state.blocks[loop].turn == 1 for loop in edge.entering)
+        if edge.back_of is None
+        and (not edge.entering or all(state.blocks[loop].turn == 1 for loop in edge.entering))
     ]
 
 
@@ -266,6 +267,7 @@ def _arrived_inputs(state: ExecutionState, node: ExecutableNode) -> tuple[InputR
     diagram, turn = state.diagram, state.turns[node.index]
     awaited = {edge.index for edge in awaited_edges(state, node)}
     is_first_turn = node.block is None or state.blocks[node.block].turn == 1
+    is_first_only = node.join is JoinPolicy.FIRST
     fresh: list[InputRef] = []
     sticky: list[InputRef] = []
     for index in node.incoming:
@@ -274,10 +276,12 @@ def _arrived_inputs(state: ExecutionState, node: ExecutableNode) -> tuple[InputR
             continue
         if edge.target_handle == "first" and not (is_first_turn and index in awaited):
             continue
-        if node.join is JoinPolicy.FIRST and index != turn.first_edge:
+        if is_first_only and index != turn.first_edge:
             continue
         found = InputRef(index, token.envelope, token.port)
         (fresh if index in awaited else sticky).append(found)
+    if not sticky:
+        return tuple(fresh)
     names = {diagram.edges[ref.edge].input_name for ref in fresh}
     kept = [ref for ref in sticky if diagram.edges[ref.edge].input_name not in names]
     return tuple(sorted([*fresh, *kept], key=lambda ref: ref.edge))
