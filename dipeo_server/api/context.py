@@ -40,6 +40,7 @@ class ApiLimits:
     fields: int = 1_000
     root_fields: int = 20
     mutations: int = 10
+    pictures: int = 20
     body_bytes: int = 1024 * 1024
     body_seconds: float = 10.0
     operation_seconds: float = 30.0
@@ -114,7 +115,7 @@ class Connection:
 class OperationContext:
     """One operation's view of the server; made anew for each, also on a socket.
 
-    `operation_name` is the one that the client gave, if it did.
+    `operation_name` is the one that the client gave, if it did; `pictures` counts what it drew.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class OperationContext:
         self.runner = connection.services.runner
         self.library = connection.services.library
         self.principal = connection.principal
+        self.pictures = 0
         self.views = OncePerKey(self.runner.view)
         self.histories = OncePerKey(self._history)
         self.diagrams = OncePerKey(self.library.find)

@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -100,8 +101,10 @@ class _Drawing:
         """Kill it if it runs, and let it not begin if it does not."""
         with self._lock:
             self._is_stopped = True
-            if self._process is not None:
-                self._process.kill()
+            if self._process is not None and self._process.poll() is None:
+                # With whatever a wrapper around the program has started.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
 
     def _output(
         self, command: Sequence[str], given: IO[bytes], told: IO[bytes]
@@ -113,7 +116,7 @@ class _Drawing:
                 assert process.stdout is not None
                 image = process.stdout.read(self._limits.image_bytes + 1)
                 if len(image) > self._limits.image_bytes:
-                    process.kill()
+                    self.stop()
             finally:
                 timer.cancel()
         return image, process.returncode

@@ -1,13 +1,15 @@
 """Pictures over GraphQL: of a document, of a revision, and of a run as it stands."""
 
 import base64
+import json
 import re
 from pathlib import Path
 
 import httpx
 
+from dipeo_server.api.context import ApiLimits
 from tests.api.keeping import create, update
-from tests.api.serving import ASKING, STRAIGHT, Live, light
+from tests.api.serving import ASKING, STRAIGHT, Live, light, serving
 from tests.api.test_queries import wait_for_barrier
 from tests.cli.processes import served
 from tests.drawing import groups, needs_dot, objects
@@ -119,6 +121,18 @@ async def test_listed_runs_are_drawn_too(live: Live) -> None:
     data = await live.data("{ executions { nodes { render(format: DOT) } } }")
     (node,) = data["executions"]["nodes"]
     assert "✓ COMPLETED" in node["render"]
+
+
+async def test_an_operation_draws_so_many_pictures_and_no_more(base_dir: Path) -> None:
+    two = "{ a: RENDER b: RENDER }".replace(
+        "RENDER", f"validateDiagram(content: {json.dumps(STRAIGHT)}) {{ render(format: DOT) }}"
+    )
+    async with serving(base_dir, limits=ApiLimits(pictures=1)) as live:
+        answer = await live.answer(two)
+        again = await live.answer(two.replace("b:", "a:"))
+    (error,) = answer["errors"]
+    assert error["extensions"]["code"] == "LIMIT_EXCEEDED"
+    assert "errors" not in again
 
 
 def test_a_server_without_graphviz_draws_text_and_says_what_is_missing(tmp_path: Path) -> None:

@@ -131,6 +131,12 @@ async def test_drawing_ends_at_its_time_limit(tmp_path: Path) -> None:
         await slow.draw(SMALL, ImageFormat.SVG)
 
 
+async def test_what_a_wrapper_has_started_ends_with_it(tmp_path: Path) -> None:
+    slow = GraphvizRenderer(DrawingLimits(seconds=0.2), program(tmp_path, "sleep 300; exit 1"))
+    with pytest.raises(PictureTooLarge):
+        await slow.draw(SMALL, ImageFormat.SVG)
+
+
 async def test_an_endless_image_is_cut_off(tmp_path: Path) -> None:
     endless = GraphvizRenderer(DrawingLimits(image_bytes=1000), program(tmp_path, "exec yes"))
     with pytest.raises(PictureTooLarge, match="larger than 1000 bytes"):

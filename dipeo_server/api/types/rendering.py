@@ -13,6 +13,7 @@ from dipeo_server.api.context import OperationContext
 from dipeo_server.api.types.enums import describe
 from dipeo_server.domains.diagram.rendering.picture import Picture, RenderFormat
 from dipeo_server.domains.diagram.rendering.renderer import IMAGES, text_of
+from dipeo_server.errors import LimitExceeded
 
 describe(
     RenderFormat,
@@ -35,8 +36,12 @@ async def rendered(
 ) -> str:
     """What `compose` gives, in that format; beside the event loop, since it may take a while.
 
-    Raises RendererMissing, PictureTooLarge, RenderFailed for an image.
+    Raises LimitExceeded; RendererMissing, PictureTooLarge, RenderFailed for an image.
     """
+    limit = context.services.limits.pictures
+    context.pictures += 1
+    if context.pictures > limit:
+        raise LimitExceeded(f"An operation may draw at most {limit} pictures.")
     text = await asyncio.to_thread(lambda: text_of(compose(), format_))
     if format_ not in IMAGES:
         return text

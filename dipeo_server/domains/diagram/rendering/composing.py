@@ -117,7 +117,7 @@ def _box(
         label=label,
         shape=_shape(node.type, spec),
         facts=facts,
-        details=(*details, *_person_details(node.props, persons)),
+        details=(*details, *_person_details(node.props, persons), *_child_details(node.props)),
     )
 
 
@@ -162,6 +162,12 @@ def _person_details(props: Mapping[str, Any], persons: Persons) -> Iterator[str]
     person = persons.get(name)
     model = f": {person.service}, {person.model}" if person is not None else ""
     yield f"person {name}{model}"
+
+
+def _child_details(props: Mapping[str, Any]) -> Iterator[str]:
+    name = props.get("diagram_name")
+    if isinstance(name, str):
+        yield f"runs {name}"
 
 
 def _by_name(persons: Sequence[DomainPerson]) -> Persons:

@@ -97,6 +97,11 @@ def test_a_person_is_told_with_its_model_and_without_its_prompt() -> None:
     assert second.details == ("b (person_job)", "person Nobody")
 
 
+def test_a_sub_diagram_is_named() -> None:
+    found = box("sub_diagram", diagram_name="other.light.yaml")
+    assert found.details == ("it (sub_diagram)", "runs other.light.yaml")
+
+
 @pytest.mark.parametrize(
     "settings, label, line",
     [
