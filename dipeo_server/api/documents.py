@@ -11,7 +11,6 @@ from dipeo_server.domains.diagram.compile import Compiled, compile_diagram
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.diagram.formats.detect import read_diagram
 from dipeo_server.domains.diagram.formats.inline import from_inputs
-from dipeo_server.domains.diagram.formats.light_writer import write_light
 from dipeo_server.domains.diagram.formats.loaded import Loaded
 from dipeo_server.domains.diagram.model import (
     DomainDiagram,
@@ -115,14 +114,6 @@ def problems_of(loaded: Loaded, services: ApiServices) -> tuple[DiagramProblem, 
 
 def _report(loaded: Loaded, services: ApiServices) -> tuple[DiagramProblem, ...]:
     return report(loaded, services.specs, check_expression=services.check_expression)
-
-
-def write(diagram: DomainDiagram, format_: str) -> str:
-    """The diagram as a document. Raises InvalidInput for a format that cannot be written."""
-    if format_ != "light":
-        message = f"This server cannot write the {format_} format."
-        raise InvalidInput(message, field=("format",), hint="Ask for LIGHT.")
-    return write_light(diagram)
 
 
 def diagram_of(executable: ExecutableDiagram) -> DomainDiagram:

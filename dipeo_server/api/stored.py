@@ -15,6 +15,7 @@ from dipeo_server.api.json_dialect import dumps
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.diagram.formats.detect import detect_format
 from dipeo_server.domains.diagram.formats.loaded import Loaded
+from dipeo_server.domains.diagram.formats.writing import write_diagram
 from dipeo_server.domains.diagram.problem import DiagramInvalid, DiagramProblem
 from dipeo_server.domains.execution.diagram_store import (
     DiagramDocument,
@@ -59,7 +60,7 @@ class Reading:
             return self.text
         if self.loaded.diagram is None:
             raise DiagramInvalid(self.problems)
-        return documents.write(self.loaded.diagram, format_)
+        return write_diagram(self.loaded.diagram, format_)
 
 
 async def draft_of(document: Document, services: ApiServices) -> DiagramDraft:

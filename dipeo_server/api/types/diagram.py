@@ -24,6 +24,7 @@ from dipeo_server.domains.diagram.executable import (
     JoinPolicy,
 )
 from dipeo_server.domains.diagram.formats.loaded import Loaded
+from dipeo_server.domains.diagram.formats.writing import write_diagram
 from dipeo_server.domains.diagram.model import DomainDiagram
 from dipeo_server.domains.diagram.problem import Severity
 from dipeo_server.domains.diagram.rendering.composing import compose_document
@@ -78,7 +79,7 @@ class DiagramReport:
     @computed
     def content(self, format: Format) -> str | None:
         """The document in another format; null where it could not be read."""
-        return None if self.diagram is None else documents.write(self.diagram, format)
+        return None if self.diagram is None else write_diagram(self.diagram, format)
 
     @computed
     async def render(self, info: Info, format: DrawnAs) -> str | None:

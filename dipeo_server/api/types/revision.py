@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import Protocol
@@ -26,7 +27,9 @@ from dipeo_server.api.types.diagram import (
 from dipeo_server.api.types.rendering import DrawnAs, rendered
 from dipeo_server.domains.diagram import problem
 from dipeo_server.domains.diagram.formats.loaded import Loaded
-from dipeo_server.domains.diagram.rendering.composing import compose_compiled
+from dipeo_server.domains.diagram.formats.writing import write_diagram
+from dipeo_server.domains.diagram.rendering.composing import compose_compiled, compose_document
+from dipeo_server.domains.diagram.rendering.picture import Picture
 from dipeo_server.domains.execution.diagram_store import StoredRevision
 
 
@@ -43,6 +46,10 @@ class Origin(Protocol):
 
     async def content(self, format_: str) -> str:
         """The document in that format. Raises InvalidInput, DiagramInvalid."""
+        ...
+
+    async def composer(self) -> Callable[[], Picture]:
+        """What makes a picture of it. Raises DiagramInvalid where it cannot be read."""
         ...
 
 
@@ -63,7 +70,11 @@ class RunningOrigin:
 
     async def content(self, format_: str) -> str:
         """The diagram as far as its compiled form holds it."""
-        return documents.write(self._running.as_document, format_)
+        return write_diagram(self._running.as_document, format_)
+
+    async def composer(self) -> Callable[[], Picture]:
+        """What draws the diagram as it runs."""
+        return partial(compose_compiled, self._running.diagram, self._services.specs)
 
 
 class StoredOrigin:
@@ -75,6 +86,7 @@ class StoredOrigin:
     def __init__(
         self, context: OperationContext, stored: StoredRevision, running: Graph | None = None
     ) -> None:
+        self._specs = context.services.specs
         self._stored = stored
         self._running = running
         self._readings = OncePerKey(partial(read_revision, context))
@@ -92,6 +104,15 @@ class StoredOrigin:
     async def content(self, format_: str) -> str:
         """The document, in its own format as it was sent."""
         return (await self._reading()).content(format_)
+
+    async def composer(self) -> Callable[[], Picture]:
+        """What draws it: as it runs, or as it was sent if it cannot run any more."""
+        if self._running is not None:
+            return partial(compose_compiled, self._running.diagram, self._specs)
+        reading = await self._reading()
+        if reading.compiled is None and reading.loaded.diagram is not None:
+            return partial(compose_document, reading.loaded.diagram, self._specs)
+        return partial(compose_compiled, reading.executable, self._specs)
 
     async def _reading(self) -> Reading:
         return await self._readings.load(self._stored)
@@ -151,7 +172,5 @@ class RevisionContent:
 
     @computed
     async def render(self, info: Info, format: DrawnAs) -> str:
-        """A picture of the diagram."""
-        diagram = (await self.origin.graph()).diagram
-        specs = info.context.services.specs
-        return await rendered(lambda: compose_compiled(diagram, specs), format, info.context)
+        """A picture of the diagram, even if this server cannot run it any more."""
+        return await rendered(await self.origin.composer(), format, info.context)

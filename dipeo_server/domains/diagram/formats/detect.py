@@ -8,6 +8,8 @@ from typing import Final
 
 from dipeo_server.domains.diagram.formats.light import read_light
 from dipeo_server.domains.diagram.formats.loaded import Loaded
+from dipeo_server.domains.diagram.formats.native import read_native
+from dipeo_server.domains.diagram.formats.readable import read_readable
 from dipeo_server.domains.diagram.nearest import did_you_mean, listed
 from dipeo_server.domains.diagram.problem import DiagramProblem, Severity
 from dipeo_server.domains.diagram.spec import NodeSpec
@@ -26,7 +28,11 @@ _SUFFIXES: Final = {
 _NAMED: Final = re.compile(
     r"^(?:version|format)\s*:\s*[\"']?(light|readable|native)\b", re.MULTILINE | re.IGNORECASE
 )
-_READERS: Final[Mapping[str, Callable[..., Loaded]]] = {"light": read_light}
+_READERS: Final[Mapping[str, Callable[..., Loaded]]] = {
+    "light": read_light,
+    "native": read_native,
+    "readable": read_readable,
+}
 
 
 def detect_format(content: str, path: str | None = None) -> str:
@@ -53,20 +59,10 @@ def read_diagram(
     reader = _READERS.get(chosen)
     if reader is not None:
         return reader(content, specs=specs, path=path)
-    return Loaded(None, (_not_supported(chosen),))
-
-
-def _not_supported(chosen: str) -> DiagramProblem:
-    if chosen not in FORMATS:
-        return DiagramProblem(
-            Severity.ERROR,
-            "FORMAT_UNKNOWN",
-            f"{chosen!r} is no diagram format.",
-            hint=did_you_mean(chosen, FORMATS) or f"One of: {listed(FORMATS)}.",
-        )
-    return DiagramProblem(
+    problem = DiagramProblem(
         Severity.ERROR,
-        "FORMAT_NOT_SUPPORTED",
-        f"This server cannot read the {chosen} format yet.",
-        hint=f"Formats that can be read: {listed(_READERS)}.",
+        "FORMAT_UNKNOWN",
+        f"{chosen!r} is no diagram format.",
+        hint=did_you_mean(chosen, FORMATS) or f"One of: {listed(FORMATS)}.",
     )
+    return Loaded(None, (problem,))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from dipeo_server.domains.diagram.executable import EdgeKind
 from dipeo_server.domains.diagram.formats.content_types import CONTENT_TYPES, known_content_type
 from dipeo_server.domains.diagram.formats.handles import BRANCHES
 from dipeo_server.domains.diagram.formats.json_values import as_text
+from dipeo_server.domains.diagram.model import DomainEdge
 from dipeo_server.domains.diagram.nearest import listed
 
+# Fields with a meaning of their own in every format.
+FIELDS: Final = frozenset(
+    {"label", "content_type", "data", "kind", "condition", "transform", "priority"}
+)
 # Called with the name of a field, a sentence about it, and a hint.
 Complain = Callable[[str, str, str | None], None]
 
@@ -46,6 +51,32 @@ def edge_fields(raw: Mapping[str, Any], source_handle: str, complain: Complain) 
         transform=_map(raw, "transform", complain) or _data_transform(data),
         data=branch_data(source_handle, data) or None,
     )
+
+
+def written_fields(edge: DomainEdge) -> dict[str, Any]:
+    """What `edge_fields` reads as this edge; what goes without saying is left out."""
+    from_data = (edge.data or {}).get("transform") == edge.transform
+    is_usual = edge.kind is EdgeKind.ALWAYS and not edge.condition
+    written = {
+        "label": edge.label,
+        "content_type": edge.content_type,
+        "kind": None if is_usual else edge.kind.value,
+        "condition": edge.condition,
+        "priority": edge.priority or None,
+        "transform": None if from_data else edge.transform,
+        "data": _own_data(edge) or None,
+    }
+    return {name: value for name, value in written.items() if value is not None}
+
+
+def _own_data(edge: DomainEdge) -> dict[str, Any]:
+    """The data without what the source handle says anyway."""
+    derived = branch_data(edge.source_handle, None)
+    return {
+        name: value
+        for name, value in (edge.data or {}).items()
+        if name not in derived or derived[name] != value
+    }
 
 
 def branch_data(source_handle: str, data: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+DOCUMENT_BYTES_MAX = 1024 * 1024
+NUMBER_CHARACTERS_MAX = 100
 DEPTH_MAX = 64
 LABEL_CHARACTERS_MAX = 1_000
 INTEGER_MIN = -(2**63)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from dipeo_server.domains.diagram.formats.json_values import as_text
+from dipeo_server.domains.diagram.formats.extras import unknown_fields
 from dipeo_server.domains.diagram.formats.light_edges import read_edges
 from dipeo_server.domains.diagram.formats.light_nodes import read_nodes
 from dipeo_server.domains.diagram.formats.light_persons import read_persons
 from dipeo_server.domains.diagram.formats.loaded import Loaded
-from dipeo_server.domains.diagram.formats.source import Source
-from dipeo_server.domains.diagram.formats.yaml_document import YamlDocument, parse_yaml
+from dipeo_server.domains.diagram.formats.node_names import keyed, split_keys
+from dipeo_server.domains.diagram.formats.source import Source, no_map
+from dipeo_server.domains.diagram.formats.yaml_document import parse_yaml
 from dipeo_server.domains.diagram.model import DomainDiagram
-from dipeo_server.domains.diagram.problem import DiagramInvalid, DiagramProblem, Severity
+from dipeo_server.domains.diagram.problem import DiagramInvalid
 from dipeo_server.domains.diagram.spec import NodeSpec
 
-_OWN_FIELDS: Final = frozenset(
+OWN_FIELDS: Final = frozenset(
     {"$schema", "version", "name", "description", "persons", "nodes", "connections", "metadata"}
 )
+_NO_MAP: Final = "A light document must be a map with `nodes` and `connections`."
+_HINT: Final = "Begin with `version: light`, then `nodes:` and `connections:`."
 
 
 def read_light(text: str, *, specs: Mapping[str, NodeSpec], path: str | None = None) -> Loaded:
@@ -31,28 +34,18 @@ def read_light(text: str, *, specs: Mapping[str, NodeSpec], path: str | None = N
     except DiagramInvalid as refusal:
         return Loaded(None, refusal.problems)
     if not isinstance(document.data, dict):
-        return Loaded(None, (_no_map(document),))
+        return Loaded(None, (no_map(document, _NO_MAP, _HINT),))
     source = Source(document, specs)
     diagram = _diagram(source, path)
     return Loaded(diagram, source.findings.problems())
 
 
-def _no_map(document: YamlDocument) -> DiagramProblem:
-    return DiagramProblem(
-        Severity.ERROR,
-        "DOCUMENT_EMPTY" if document.data is None else "DOCUMENT_NOT_A_MAP",
-        "The document is empty."
-        if document.data is None
-        else "A light document must be a map with `nodes` and `connections`.",
-        hint="Begin with `version: light`, then `nodes:` and `connections:`.",
-        location=document.root,
-    )
-
-
 def _diagram(source: Source, path: str | None) -> DomainDiagram:
     raw = source.document.data
-    _check_version(source, raw)
+    source.check_version("light")
     nodes = read_nodes(source)
+    keys, metadata = split_keys(source.metadata(), {node.label for node in nodes})
+    nodes = keyed(source, nodes, keys)
     return DomainDiagram(
         nodes=nodes,
         edges=read_edges(source, nodes),
@@ -61,26 +54,6 @@ def _diagram(source: Source, path: str | None) -> DomainDiagram:
         description=source.text(raw, "description", ()),
         format="light",
         path=path,
-        metadata=_metadata(source, raw),
-        extra={name: value for name, value in raw.items() if name not in _OWN_FIELDS},
+        metadata=metadata,
+        extra=unknown_fields(raw, OWN_FIELDS),
     )
-
-
-def _check_version(source: Source, raw: Mapping[str, Any]) -> None:
-    version = raw.get("version")
-    if version is not None and as_text(version) != "light":
-        source.report(
-            "FORMAT_VERSION",
-            "The document is read as light, which is not what its `version` says.",
-            at=("version",),
-            hint="Write `version: light`.",
-            severity=Severity.WARNING,
-        )
-
-
-def _metadata(source: Source, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    metadata = raw.get("metadata")
-    if metadata is None or isinstance(metadata, dict):
-        return metadata or {}
-    source.report("INVALID_FIELD", "`metadata` must be a map.", at=("metadata",))
-    return {}

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dipeo_server.domains.diagram.formats.extras import EXTRA, unknown_fields
 from dipeo_server.domains.diagram.formats.handles import known_type
 from dipeo_server.domains.diagram.formats.json_values import LABEL_CHARACTERS_MAX
 from dipeo_server.domains.diagram.formats.node_fields import normal_props
+from dipeo_server.domains.diagram.formats.node_names import with_written_ids
+from dipeo_server.domains.diagram.formats.positions import read_position
 from dipeo_server.domains.diagram.formats.source import Path, Source
 from dipeo_server.domains.diagram.model import DomainNode
-from dipeo_server.domains.diagram.problem import Severity
 
 # Fields of a node itself; everything else beside them is one of its props.
-NODE_FIELDS: Final = frozenset({"label", "type", "position", "props", "id"})
+NODE_FIELDS: Final = frozenset({"label", "type", "position", "props", "id", EXTRA})
 
 _HINT: Final = "Write it as `- label: Name` with `type:` and the node's fields below."
 
 
 def read_nodes(source: Source) -> tuple[DomainNode[Mapping[str, Any]], ...]:
-    """The nodes, those without a usable label left out; ids are node_0… by place in the list."""
+    """The nodes, those without a usable label left out; keys are their labels.
+
+    Ids are those that are written, else node_0… by place in the list.
+    """
     nodes: dict[str, DomainNode[Mapping[str, Any]]] = {}
     for index, raw in source.maps("nodes", _HINT):
         at: Path = ("nodes", index)
@@ -28,10 +33,10 @@ def read_nodes(source: Source) -> tuple[DomainNode[Mapping[str, Any]], ...]:
             continue
         first = nodes.get(label)
         if first is None:
-            nodes[label] = _node(source, raw, label, at)
+            nodes[label] = node_of(source, raw, label, at)
         else:
             _report_duplicate(source, first, at)
-    return tuple(nodes.values())
+    return with_written_ids(nodes.values())
 
 
 def _label(source: Source, raw: Mapping[str, Any], at: Path) -> str | None:
@@ -62,9 +67,13 @@ def _report_duplicate(source: Source, first: DomainNode[Mapping[str, Any]], at: 
     )
 
 
-def _node(
+def node_of(
     source: Source, raw: Mapping[str, Any], label: str, at: Path
 ) -> DomainNode[Mapping[str, Any]]:
+    """The node with that label and these fields, those of NODE_FIELDS and props, read at a place.
+
+    `at` begins with the name of the section and the node's number in it.
+    """
     type_ = known_type(source.text(raw, "type", at) or "job", source.specs)
     props = normal_props(
         type_,
@@ -78,10 +87,15 @@ def _node(
         type=type_,
         label=label,
         props=props,
-        position=_position(source, raw, label, at),
+        position=read_position(source, raw.get("position"), label, (*at, "position")),
         location=source.document.location(*at),
-        extra={"id": raw["id"]} if raw.get("id") is not None else {},
+        extra=_extra(raw),
     )
+
+
+def _extra(raw: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: raw[name] for name in ("id", EXTRA) if raw.get(name) is not None}
+    return unknown_fields(kept, ())
 
 
 def _direct_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,26 +110,3 @@ def _props_field(source: Source, raw: Mapping[str, Any], label: str, at: Path) -
         "INVALID_FIELD", f"{label}: `props` must be a map.", at=(*at, "props"), node=label
     )
     return {}
-
-
-def _position(source: Source, raw: Mapping[str, Any], label: str, at: Path) -> tuple[float, float]:
-    position = raw.get("position")
-    match position:
-        case None:
-            return (0.0, 0.0)
-        case {**fields} if set(fields) <= {"x", "y"}:
-            x, y = fields.get("x", 0), fields.get("y", 0)
-        case [x, y]:
-            pass
-        case _:
-            x = y = None
-    if isinstance(x, int | float) and isinstance(y, int | float):
-        return (float(x), float(y))
-    source.report(
-        "POSITION_IGNORED",
-        f"{label}: the position is not of the form {{x: 100, y: 200}}; 0, 0 is taken.",
-        at=(*at, "position"),
-        node=label,
-        severity=Severity.WARNING,
-    )
-    return (0.0, 0.0)

@@ -88,6 +88,12 @@ def normal_props(
     return props
 
 
+def said_props(type_: str, props: Mapping[str, Any]) -> dict[str, Any]:
+    """The props without those that `normal_props` fills in."""
+    empty = EMPTY_FIELDS.get(type_, ())
+    return {name: value for name, value in props.items() if name not in empty or value != {}}
+
+
 def _declared(spec: NodeSpec | None) -> frozenset[str]:
     settings = declared_fields(NodeSettings)
     return settings if spec is None else settings | declared_fields(spec.props)

@@ -1,10 +1,11 @@
-"""Persons as light documents and GraphQL inputs write them: a map from label to settings."""
+"""Persons as documents and GraphQL inputs write them: a key, and a map of settings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dipeo_server.domains.diagram.formats.extras import unknown_fields, with_unknown_fields
 from dipeo_server.domains.diagram.formats.json_values import as_text
 from dipeo_server.domains.diagram.model import DomainPerson, Location
 
@@ -35,5 +36,24 @@ def person_of(key: str, raw: Mapping[str, Any], location: Location | None = None
         prompt_file=texts["prompt_file"],
         api_key_id=texts["api_key_id"],
         location=location,
-        extra={name: value for name, value in fields.items() if name not in PERSON_FIELDS},
+        extra=unknown_fields(fields, PERSON_FIELDS),
     )
+
+
+def written_settings(person: DomainPerson) -> dict[str, str]:
+    """The settings of a person that say something, as every format writes them."""
+    settings = {
+        "service": person.service,
+        "model": person.model,
+        "api_key_id": person.api_key_id,
+        "system_prompt": person.system_prompt,
+        "prompt_file": person.prompt_file,
+    }
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def written_person(person: DomainPerson) -> dict[str, Any]:
+    """The person as light and readable documents write it below its key."""
+    label = {} if person.label == person.key else {"label": person.label}
+    own = (*PERSON_FIELDS, "llm_config")
+    return with_unknown_fields({**label, **written_settings(person)}, person.extra, own)

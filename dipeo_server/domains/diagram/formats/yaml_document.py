@@ -18,15 +18,14 @@ from yaml.reader import Reader
 
 from dipeo_server.domains.diagram.formats.json_values import (
     DEPTH_MAX,
+    DOCUMENT_BYTES_MAX,
     INTEGER_MAX,
     INTEGER_MIN,
+    NUMBER_CHARACTERS_MAX,
     is_text,
 )
 from dipeo_server.domains.diagram.model import Location
 from dipeo_server.domains.diagram.problem import DiagramInvalid, DiagramProblem, Severity
-
-DOCUMENT_BYTES_MAX = 1024 * 1024
-NUMBER_CHARACTERS_MAX = 100
 
 _TAG: Final = "tag:yaml.org,2002:"
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

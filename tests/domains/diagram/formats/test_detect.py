@@ -39,12 +39,19 @@ def test_light_is_read(specs: Mapping[str, NodeSpec]) -> None:
         assert loaded.diagram.path == "a.yaml"
 
 
-@pytest.mark.parametrize("format_", ["native", "READABLE"])
-def test_other_formats_are_refused_plainly(format_: str, specs: Mapping[str, NodeSpec]) -> None:
-    [problem] = read_diagram("{}", specs=specs, format=format_).problems
-    assert (problem.code, problem.is_error) == ("FORMAT_NOT_SUPPORTED", True)
-    assert format_.lower() in problem.message
-    assert problem.hint == "Formats that can be read: light."
+@pytest.mark.parametrize(
+    "format_, text",
+    [
+        ("native", '{"nodes": {"A": {"type": "start", "data": {"label": "A"}}}}'),
+        ("READABLE", "version: readable\nnodes: [{A: {type: start}}]"),
+    ],
+)
+def test_so_are_the_others(format_: str, text: str, specs: Mapping[str, NodeSpec]) -> None:
+    for chosen in (None, format_):
+        loaded = read_diagram(text, specs=specs, format=chosen)
+        assert loaded.problems == ()
+        assert loaded.diagram is not None
+        assert loaded.diagram.format == format_.lower()
 
 
 def test_an_unknown_format_is_named(specs: Mapping[str, NodeSpec]) -> None:
