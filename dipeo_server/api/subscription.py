@@ -1,4 +1,4 @@
-"""Subscriptions: the log of a run, replayed and then live."""
+"""Subscriptions: the log of a run, replayed and then live; a diagram as it changes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import strawberry
 
 from dipeo_server.api.context import Info, OperationContext
 from dipeo_server.api.types.described import object_type, subscription
-from dipeo_server.api.types.execution import execution_state
+from dipeo_server.api.types.execution import Diagram, execution_state, stored_diagram
 from dipeo_server.api.types.pages import Teller
 from dipeo_server.api.types.recorded import node_key_of
 from dipeo_server.api.types.stream import ExecutionStreamItem, ResyncRequired
-from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.domains.execution.diagram_store import no_diagram
+from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, Seq
 from dipeo_server.domains.execution.state import ExecutionView
 from dipeo_server.errors import NotFound
 
@@ -36,6 +37,11 @@ NodeKeys: TypeAlias = Annotated[
             "normal then."
         )
     ),
+]
+
+
+WatchedDiagram: TypeAlias = Annotated[
+    strawberry.ID, strawberry.argument(description="The diagram to follow.")
 ]
 
 
@@ -64,6 +70,30 @@ class Subscription:
         context.views.forget(view.id)
         wanted = None if node_keys is None else frozenset(node_keys)
         return _events(context, view.id, behind, wanted)
+
+    @subscription
+    async def diagram_changed(
+        self, info: Info, diagram_id: WatchedDiagram
+    ) -> AsyncIterator[Diagram]:
+        """A stored diagram as it is, and again when it has changed; completes once it is archived.
+
+        The newest state wins: those between may be left out.
+        """
+        found = await info.context.diagrams.load(DiagramID(diagram_id))
+        if found is None:
+            raise no_diagram(diagram_id)
+        return _diagrams(info.context, found.id)
+
+
+async def _diagrams(context: OperationContext, diagram_id: DiagramID) -> AsyncIterator[Diagram]:
+    source = context.library.watch(diagram_id)
+    try:
+        async for found in source:
+            context.diagrams.forget(diagram_id)
+            yield stored_diagram(found, context)
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
 
 
 async def _events(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from dipeo_server.domains.execution.diagram_store import (
     DiagramAccepted,
@@ -30,6 +31,7 @@ class Library:
         self._store = store
         self._answers = answers
         self._clock = clock
+        self._watchers: dict[DiagramID, set[asyncio.Event]] = {}
 
     # --- changing -------------------------------------------------------------------------------
 
@@ -78,12 +80,12 @@ class Library:
     ) -> DiagramAccepted:
         """Make the change, unless its key tells that it was made before."""
         if key is None:
-            return _accepted(await change(None))
+            return self._accepted(await change(None))
         known = await self.answered(key)
         if known is not None:
             return known
         try:
-            return _accepted(await change(record_of(key, self._clock.now())))
+            return self._accepted(await change(record_of(key, self._clock.now())))
         except Rejected:
             # Perhaps it was sent twice at once, and what refuses this one is the other's change.
             known = await self.answered(key)
@@ -105,6 +107,11 @@ class Library:
         if diagram is None or revision is None:
             raise no_diagram(diagram_id)
         return DiagramAccepted(diagram, revision, is_repeat=True)
+
+    def _accepted(self, diagram: StoredDiagram) -> DiagramAccepted:
+        for wake in self._watchers.get(diagram.id, ()):
+            wake.set()
+        return DiagramAccepted(diagram, diagram.head)
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -134,6 +141,27 @@ class Library:
         """The document of a revision, as it was sent."""
         return await self._store.text(revision)
 
+    async def watch(self, diagram_id: DiagramID) -> AsyncGenerator[StoredDiagram, None]:
+        """The diagram as it is, and again when it has changed; ends once it is archived.
 
-def _accepted(diagram: StoredDiagram) -> DiagramAccepted:
-    return DiagramAccepted(diagram, diagram.head)
+        The store is what tells; being woken only means to look again. Raises NotFound at once.
+        """
+        wake = asyncio.Event()
+        watchers = self._watchers.setdefault(diagram_id, set())
+        watchers.add(wake)
+        seen: StoredDiagram | None = None
+        try:
+            while seen is None or seen.archived_at is None:
+                wake.clear()
+                found = await self._store.find(diagram_id)
+                if found is None:
+                    raise no_diagram(diagram_id)
+                if found != seen:
+                    seen = found
+                    yield found
+                else:
+                    await wake.wait()
+        finally:
+            watchers.discard(wake)
+            if not watchers:
+                self._watchers.pop(diagram_id, None)

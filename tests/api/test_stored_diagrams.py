@@ -319,6 +319,48 @@ async def test_an_update_that_is_repeated_is_answered_with_its_own_revision(live
     assert again["diagram"]["head"]["number"] == 3
 
 
+# --- diagramChanged -----------------------------------------------------------------------------
+
+CHANGED = """subscription ($id: ID!) { diagramChanged(diagramId: $id) {
+  name archivedAt head { number content(format: LIGHT) diagram { name } } } }"""
+
+
+async def test_a_diagram_can_be_followed_until_it_is_archived(live: Live) -> None:
+    made = await created(live, STRAIGHT)
+    async with live.socket() as first, live.socket() as second:
+        ids = [await each.subscribe(CHANGED, id=made["id"]) for each in (first, second)]
+        items = [await each.next(id_) for each, id_ in zip((first, second), ids, strict=True)]
+        assert [item["head"]["number"] for item in items] == [1, 1]
+        await update(live, made["id"], 1, OTHER, name="new")
+        for socket, id_ in zip((first, second), ids, strict=True):
+            item = await socket.next(id_)
+            assert item == {
+                "name": "new",
+                "archivedAt": None,
+                "head": {"number": 2, "content": OTHER, "diagram": {"name": "new"}},
+            }
+        await archive(live, made["id"])
+        for socket, id_ in zip((first, second), ids, strict=True):
+            assert (await socket.next(id_))["archivedAt"] is not None
+            assert await socket.receive() == {"id": id_, "type": "complete"}
+
+
+async def test_an_archived_diagram_is_told_once(live: Live) -> None:
+    made = await created(live, STRAIGHT)
+    await archive(live, made["id"])
+    async with live.socket() as socket:
+        [item] = await socket.items(CHANGED, id=made["id"])
+        assert item["archivedAt"] is not None
+
+
+async def test_a_diagram_that_is_not_there_cannot_be_followed(live: Live) -> None:
+    async with live.socket() as socket:
+        id_ = await socket.subscribe(CHANGED, id="diagram_no")
+        message = await socket.receive()
+        assert (message["type"], message["id"]) == ("error", id_)
+        assert message["payload"][0]["extensions"]["code"] == "NOT_FOUND"
+
+
 # --- the life of the server ---------------------------------------------------------------------
 
 

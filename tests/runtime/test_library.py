@@ -14,8 +14,9 @@ from dipeo_server.domains.execution.diagram_store import (
     DiagramQuery,
     StaleRevision,
 )
+from dipeo_server.domains.execution.ids import DiagramID
 from dipeo_server.domains.execution.runner import IdempotencyKey
-from dipeo_server.errors import IdempotencyMismatch
+from dipeo_server.errors import IdempotencyMismatch, NotFound
 from dipeo_server.runtime.clock import SystemClock
 from dipeo_server.runtime.library import Library
 from dipeo_server.storage.memory import MemoryStore
@@ -82,3 +83,35 @@ async def test_what_was_refused_leaves_its_key_free(library: Library) -> None:
         await library.update(made.id, draft("new"), expected=7, key=KEY)
     assert await library.answered(KEY) is None
     assert not (await library.create(DRAFT, KEY)).is_repeat
+
+
+async def test_whoever_watches_sees_the_newest_state_and_the_end(library: Library) -> None:
+    """Changes that come faster than they are read are told as one."""
+    made = (await library.create(DRAFT)).diagram
+    watching = library.watch(made.id)
+    assert await anext(watching) == made
+    for number in range(1, 11):
+        await library.update(made.id, draft(f"text {number}"), expected=number)
+    assert (await anext(watching)).head.number == 11
+    waiting = asyncio.create_task(anext(watching))
+    await asyncio.sleep(0)
+    archived = (await library.archive(made.id)).diagram
+    assert await waiting == archived
+    assert [each async for each in watching] == []
+
+
+async def test_what_changes_nothing_is_not_told(library: Library) -> None:
+    made = (await library.create(DRAFT)).diagram
+    watching = library.watch(made.id)
+    assert await anext(watching) == made
+    waiting = asyncio.create_task(anext(watching))
+    await asyncio.sleep(0)
+    await library.update(made.id, DRAFT, expected=1)
+    changed = (await library.update(made.id, draft("new"), expected=1)).diagram
+    assert await waiting == changed
+    await watching.aclose()
+
+
+async def test_nobody_watches_what_is_not_there(library: Library) -> None:
+    with pytest.raises(NotFound, match="diagram_no"):
+        await anext(library.watch(DiagramID("diagram_no")))

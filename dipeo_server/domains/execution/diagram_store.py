@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -235,4 +236,11 @@ class DiagramLibrary(DiagramReader, Protocol):
         self, diagram_id: DiagramID, key: IdempotencyKey | None = None
     ) -> DiagramAccepted:
         """Put the diagram away; its runs stay. Raises NotFound."""
+        ...
+
+    def watch(self, diagram_id: DiagramID) -> AsyncIterator[StoredDiagram]:
+        """The diagram as it is, and again when it has changed; the newest state is never missed.
+
+        Ends once it is archived. Raises NotFound at once.
+        """
         ...
