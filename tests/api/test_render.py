@@ -8,6 +8,8 @@ from pathlib import Path
 import httpx
 
 from dipeo_server.api.context import ApiLimits
+from dipeo_server.app import built_in_node_types
+from dipeo_server.domains.execution.registry import HandlerRegistry
 from tests.api.keeping import create, update
 from tests.api.serving import ASKING, STRAIGHT, Live, light, serving
 from tests.api.test_queries import wait_for_barrier
@@ -114,6 +116,20 @@ async def test_a_stored_revision_is_drawn_as_it_was_then(live: Live) -> None:
     data = await live.data(OF_STORED, id=stored, format="MERMAID")
     assert '"gate<br/>barrier"' in data["diagram"]["head"]["render"]
     assert '"work<br/>transform"' in data["diagram"]["revision"]["render"]
+
+
+async def test_a_stored_revision_that_cannot_run_any_more_is_drawn_as_it_was_sent(
+    base_dir: Path,
+) -> None:
+    known = built_in_node_types()
+    entries = (known.get(type_) for type_ in known.specs if type_ != "transform")
+    fewer = HandlerRegistry(entry for entry in entries if entry is not None).freeze()
+    store = f"sqlite:{base_dir / 'it.db'}"
+    async with serving(base_dir, store=store) as live:
+        stored = (await create(live, STRAIGHT))["diagram"]["id"]
+    async with serving(base_dir, store=store, registry=fewer) as live:
+        data = await live.data(OF_STORED, id=stored, format="DOT")
+    assert "This server has no such type of node." in data["diagram"]["head"]["render"]
 
 
 async def test_listed_runs_are_drawn_too(live: Live) -> None:
