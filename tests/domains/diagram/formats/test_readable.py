@@ -1,0 +1,393 @@
+"""Readable documents as people and editors write them, in each of their three styles."""
+
+from collections.abc import Callable, Mapping
+from textwrap import dedent
+
+import pytest
+
+from dipeo_server.domains.diagram.executable import EdgeKind
+from dipeo_server.domains.diagram.formats.loaded import Loaded
+from dipeo_server.domains.diagram.formats.readable import read_readable
+from dipeo_server.domains.diagram.model import DomainDiagram, Location
+from dipeo_server.domains.diagram.problem import DiagramProblem, Severity
+from dipeo_server.domains.diagram.spec import NodeSpec
+
+Read = Callable[[str], Loaded]
+
+HEAD = """\
+version: readable
+persons:
+- Judge:
+    service: OpenAI
+    model: m
+- Optimist:
+    model: m
+"""
+UNTYPED = """\
+nodes:
+- Panel @(600,453):
+    default_prompt: Argue.
+    max_iteration: 2
+    person: Optimist
+- End @(58,668):
+    save_to_file: true
+    file_name: out.txt
+- db @(431,148):
+    operation: read
+    file: in.txt
+- Start @(279,406): {}
+- Check @(785,647):
+    condition_type: detect_max_iterations
+"""
+TYPED = (
+    UNTYPED.replace("Panel @", "Panel [person_job] @")
+    .replace("End @", "End [ENDPOINT] @")
+    .replace("db @", "db [db] @")
+    .replace("Start @", "Start [start] @")
+    .replace("Check @", "Check [condition] @")
+)
+OLDER_FLOW = """\
+flow:
+- Start: db (raw_text)
+- db: Panel_first (topic)(raw_text)
+- Panel: Check (conversation_state)
+- Check_condtrue:
+  - End (object)
+- Check_condfalse: Panel (conversation_state)
+"""
+CLAUSE_FLOW = """\
+flow:
+- Start: to "db" as "raw_text"
+- db: to "Panel" in "_first" as "raw_text" naming "topic"
+- Panel: to "Check" as "conversation_state"
+- Check:
+  - from "_condtrue" to "End" as "object"
+  - from "_condfalse" to "Panel" as "conversation_state"
+"""
+MAP_FLOW = """\
+flow:
+- Start: { to: db, as: raw_text }
+- db:
+  - { to: Panel, in: _first, as: raw_text, naming: topic }
+- Panel: { to: "Check", as: "conversation_state" }
+- Check:
+  - { from: "_condtrue", to: "End", as: "object" }
+  - { from: "_condfalse", to: "Panel", as: "conversation_state" }
+"""
+
+
+@pytest.fixture
+def read(specs: Mapping[str, NodeSpec]) -> Read:
+    return lambda text: read_readable(dedent(text), specs=specs)
+
+
+def diagram(loaded: Loaded) -> DomainDiagram:
+    assert loaded.problems == ()
+    assert loaded.diagram is not None
+    return loaded.diagram
+
+
+def only_problem(loaded: Loaded) -> DiagramProblem:
+    [problem] = loaded.problems
+    return problem
+
+
+def joined(found: DomainDiagram) -> list[tuple[str | None, ...]]:
+    return [
+        (e.key, e.source, e.source_handle, e.target, e.target_handle, e.label, e.content_type)
+        for e in found.edges
+    ]
+
+
+# --- the three styles ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flow", [OLDER_FLOW, CLAUSE_FLOW, MAP_FLOW])
+@pytest.mark.parametrize("nodes", [UNTYPED, TYPED])
+def test_every_style_means_the_same(read: Read, nodes: str, flow: str) -> None:
+    found = diagram(read(HEAD + nodes + flow))
+    assert {node.key: node.type for node in found.nodes} == {
+        "Panel": "person_job",
+        "End": "endpoint",
+        "db": "db",
+        "Start": "start",
+        "Check": "condition",
+    }
+    assert joined(found) == [
+        ("arrow_0", "Start", "default", "db", "default", None, "raw_text"),
+        ("arrow_1", "db", "default", "Panel", "first", "topic", "raw_text"),
+        ("arrow_2", "Panel", "default", "Check", "default", None, "conversation_state"),
+        ("arrow_3", "Check", "condtrue", "End", "default", None, "object"),
+        ("arrow_4", "Check", "condfalse", "Panel", "default", None, "conversation_state"),
+    ]
+    assert found.edges[3].data == {"branch": "true", "is_conditional": True}
+    assert found.format == "readable"
+
+
+def test_several_destinations_may_stand_in_one_text(read: Read) -> None:
+    found = diagram(
+        read("""
+        nodes: [{s: {}}, {a: {code: x}}, {b: {code: x}}]
+        flow:
+        - s: to "a" - to "b" as "object" naming "x"
+        """)
+    )
+    assert [(e.target, e.label, e.content_type) for e in found.edges] == [
+        ("a", None, "raw_text"),
+        ("b", "x", "object"),
+    ]
+
+
+def test_an_arrow_joins_nodes_and_chains_go_on(read: Read) -> None:
+    found = diagram(
+        read("""
+        nodes: [{s: {}}, {a: {default_prompt: x}}, {c: {expression: x}}, {b: {}}]
+        flow: ["s -> a_first (object)(x) -> c", 'c_condtrue -> to "b"']
+        """)
+    )
+    assert [(e.source, e.target, e.target_handle, e.label) for e in found.edges] == [
+        ("s", "a", "first", "x"),
+        ("a", "c", "default", None),
+        ("c", "b", "default", None),
+    ]
+    assert found.edges[2].source_handle == "condtrue"
+    assert found.nodes[3].type == "endpoint"
+
+
+def test_a_map_tells_what_clauses_cannot(read: Read) -> None:
+    found = diagram(
+        read("""
+        nodes: [{s: {}}, {b: {}}]
+        flow:
+        - s:
+            to: b
+            label: x
+            content_type: object
+            condition: x > 1
+            priority: 2
+            transform: {wrap: y}
+            key: mine
+            data: {z: 1}
+            more: 3
+        """)
+    )
+    [edge] = found.edges
+    assert (edge.label, edge.content_type, edge.kind, edge.condition, edge.priority) == (
+        "x",
+        "object",
+        EdgeKind.WHEN,
+        "x > 1",
+        2,
+    )
+    assert (edge.transform, edge.key, edge.data, edge.extra) == (
+        {"wrap": "y"},
+        "mine",
+        {"z": 1},
+        {"more": 3},
+    )
+
+
+def test_a_long_name_beside_its_short_one_is_kept_as_unknown(read: Read) -> None:
+    text = "nodes: [{s: {}}, {b: {}}]\nflow: [{s: {to: b, as: object, content_type: 1}}]"
+    [edge] = diagram(read(text)).edges
+    assert (edge.content_type, edge.extra) == ("object", {"content_type": 1})
+
+
+# --- nodes --------------------------------------------------------------------------------------
+
+
+def test_names_tell_positions_and_fields_may_too(read: Read) -> None:
+    found = diagram(
+        read("""
+        nodes:
+        - A @(1,-2.5): {position: {x: 7, y: 7}}
+        - B: {position: [3, 4]}
+        - C:
+        """)
+    )
+    assert [node.position for node in found.nodes] == [(1, -2.5), (3, 4), (0, 0)]
+    assert [node.location for node in found.nodes] == [
+        Location(3, 3),
+        Location(4, 3),
+        Location(5, 3),
+    ]
+
+
+def test_a_type_field_wins_and_brackets_then_belong_to_the_label(read: Read) -> None:
+    found = diagram(
+        read("nodes: [{'A [db]': {type: condition}}, {'B [DB]': {type: db}}, {C: {label: D}}]")
+    )
+    assert [(node.label, node.type) for node in found.nodes] == [
+        ("A [db]", "condition"),
+        ("B", "db"),
+        ("D", "start"),
+    ]
+
+
+def test_job_is_an_alias_and_types_of_this_server_are_known(read: Read) -> None:
+    found = diagram(read("nodes: [{'A [job]': {}}, {'B [mystep]': {}}, {C: {type: nobodys}}]"))
+    assert [node.type for node in found.nodes] == ["person_job", "MyStep", "nobodys"]
+
+
+def test_fields_are_those_of_every_format(read: Read) -> None:
+    found = diagram(
+        read("nodes: [{A: {source_details: x, a.b: 1, props: {sub_type: file}, id: n7}}]")
+    )
+    [node] = found.nodes
+    assert (node.type, node.id) == ("db", "n7")
+    assert node.props == {"file": "x", "a": {"b": 1}, "sub_type": "file"}
+
+
+def test_what_nothing_tells_is_an_agent_with_a_warning(read: Read) -> None:
+    loaded = read('nodes: [{s: {}}, {a: {}}, {b: {}}]\nflow: ["s -> a -> b"]')
+    problem = only_problem(loaded)
+    assert (problem.severity, problem.code) == (Severity.WARNING, "TYPE_NOT_TOLD")
+    assert (problem.node, problem.location) == ("a", Location(1, 19))
+    assert problem.hint == "Add a field, such as `type: person_job`."
+    assert loaded.diagram is not None
+    assert [node.type for node in loaded.diagram.nodes] == ["start", "person_job", "endpoint"]
+
+
+def test_a_misspelt_field_is_named_where_no_type_is_told(read: Read) -> None:
+    problem = only_problem(read("nodes: [{a: {timeout: 3, defualt_prompt: x}}]"))
+    assert (problem.code, problem.hint) == ("TYPE_NOT_TOLD", "Did you mean 'default_prompt'?")
+
+
+def test_a_misspelt_type_in_brackets_is_told(read: Read) -> None:
+    problem = only_problem(read("nodes: [{'A [conditon]': {}}]"))
+    assert (problem.severity, problem.code) == (Severity.WARNING, "NAME_BRACKETS")
+    assert problem.hint == "Did you mean 'condition'?"
+
+
+def test_other_brackets_are_nobodys_business(read: Read) -> None:
+    assert diagram(read("nodes: [{'A [draft]': {}}]")).nodes[0].label == "A [draft]"
+
+
+# --- persons ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "persons",
+    [
+        "[{Judge: {service: X, model: m, mine: 1}}]",
+        "{Judge: {llm_config: {service: X, model: m}, mine: 1}}",
+        "[{id: Judge, type: person, llm_config: {service: X, model: m}, mine: 1}]",
+        "[{id: p1, label: Judge, llm_config: {service: X, model: m}, mine: 1}]",
+    ],
+)
+def test_persons_are_listed_by_name_or_with_an_id(read: Read, persons: str) -> None:
+    [person] = diagram(read(f"persons: {persons}")).persons
+    assert person.key in ("Judge", "p1")
+    assert (person.label, person.service, person.model) == ("Judge", "x", "m")
+    assert person.extra == {"mine": 1}
+
+
+def test_an_older_reference_to_a_person_is_understood(read: Read) -> None:
+    text = HEAD + "nodes: [{A: {person: person_Judge}}, {B: {person: person_Nobody}}]"
+    assert [n.props["person"] for n in diagram(read(text)).nodes] == ["Judge", "person_Nobody"]
+    text = "persons: [{J: {}}, {person_J: {}}]\nnodes: [{A: {person: person_J}}]"
+    assert diagram(read(text)).nodes[0].props["person"] == "person_J"
+
+
+# --- the rest of the document -------------------------------------------------------------------
+
+
+def test_the_rest_of_the_document_is_kept(read: Read) -> None:
+    found = diagram(
+        read("""
+        version: readable
+        name: N
+        description: D
+        metadata: {author: me, keys: {A: k1}}
+        api_keys: [x]
+        nodes: [{A: {code: x}}, {B: {code: x}}]
+        flow: [{A: B}]
+        """)
+    )
+    assert (found.name, found.description) == ("N", "D")
+    assert (found.metadata, found.extra) == ({"author": "me"}, {"api_keys": ["x"]})
+    assert [node.key for node in found.nodes] == ["k1", "B"]
+    assert found.edges[0].source == "k1"
+
+
+# --- what is wrong ------------------------------------------------------------------------------
+
+NODES = "nodes: [{Start: {}}, {Panel: {person: x}}, {Check: {expression: x}}]\n"
+
+
+@pytest.mark.parametrize(
+    "flow, code, hint, place",
+    [
+        ("- Strat: Panel", "UNKNOWN_NODE", "Did you mean 'Start'?", (3, 3)),
+        ("- Start: Pannel (raw_text)", "UNKNOWN_NODE", "Did you mean 'Panel'?", (3, 3)),
+        ("- Start -> Panle", "UNKNOWN_NODE", "Did you mean 'Panel'?", (3, 3)),
+        ('- Start: to "Panl"', "UNKNOWN_NODE", "Did you mean 'Panel'?", (3, 3)),
+        ("- Start:\n  - {as: object, to: Panl}", "UNKNOWN_NODE", "Did you", (4, 18)),
+        ('- Start: to "Panel" as raw_text', "INVALID_FIELD", "It is written as", (3, 3)),
+        ("- Start: {to: Panel, in: frist}", "UNKNOWN_HANDLE", "Its inputs are: d", (3, 22)),
+        ('- Start: to "Panel" in "x"', "UNKNOWN_HANDLE", "Its inputs are: default", (3, 3)),
+        ("- Check[condtru]: Panel", "UNKNOWN_HANDLE", "Its outputs are: condtrue", (3, 3)),
+        ("- Check_yes: Panel", "UNKNOWN_HANDLE", "Its outputs are: condtrue", (3, 3)),
+        ("- Start: {to: Panel, as: txt}", "INVALID_FIELD", "One of: raw_text", (3, 22)),
+        ('- Start: to "Panel" as "txt"', "INVALID_FIELD", "One of: raw_text", (3, 3)),
+        ("- Start: {to: Panel, content_type: txt}", "INVALID_FIELD", "One of", (3, 22)),
+        ("- Start: {to: Panel, kind: no}", "INVALID_FIELD", "One of: always", (3, 22)),
+        ("- Start: {to: Panel, priority: no}", "INVALID_FIELD", None, (3, 22)),
+        ("- Start: {as: object}", "INVALID_FIELD", "It is written as", (3, 3)),
+        ("- Start: {to: [Panel]}", "INVALID_FIELD", "It is written as", (3, 11)),
+        ("- Start:", "INVALID_FIELD", "Write it as", (3, 3)),
+        ("- Start: [[Panel]]", "INVALID_FIELD", "Write it as", (3, 11)),
+        ("- Start", "INVALID_FIELD", "Write it as", (3, 3)),
+        ("- 7", "INVALID_FIELD", "Write it as", (3, 3)),
+        ("- Start: [{to: Panel, key: k}, {to: Panel, key: k}]", "DUPLICATE_KEY", None, (3, 44)),
+    ],
+)
+def test_a_fault_in_the_flow_is_told_with_its_place(
+    read: Read, flow: str, code: str, hint: str | None, place: tuple[int, int]
+) -> None:
+    problem = only_problem(read(f"{NODES}flow:\n{flow}\n"))
+    assert problem.code == code
+    assert (problem.hint or "").startswith(hint or "")
+    assert problem.location is not None
+    assert (problem.location.line, problem.location.column) == place
+
+
+@pytest.mark.parametrize(
+    "text, code, message",
+    [
+        ("nodes: {A: {}}", "INVALID_FIELD", "`nodes` must be a list."),
+        ("nodes: [A]", "INVALID_FIELD", "Item 1 of `nodes` must be a map."),
+        ("nodes: [{A: , code: x}]", "INVALID_FIELD", "Item 1 of `nodes` must be a map from one"),
+        ("nodes: [{}]", "INVALID_FIELD", "Item 1 of `nodes` must be a map from one"),
+        ("nodes: [{A: x}]", "INVALID_FIELD", "The fields of 'A' must be a map."),
+        ("nodes: [{'@(1,2)': {}}]", "MISSING_LABEL", "A node has no name."),
+        ("nodes: [{A: {type: [x]}}]", "INVALID_FIELD", "`type` must be a text."),
+        ("nodes: [{A: {type: db, props: x}}]", "INVALID_FIELD", "A: `props` must be a map."),
+        (f"nodes: [{{{'A' * 1001}: {{}}}}]", "LABEL_TOO_LONG", "A label has more"),
+        ("nodes: [{A: {}},\n {'A @(1,2)': {}}]", "DUPLICATE_LABEL", "Two nodes have the label 'A'"),
+        ("flow: {A: B}", "INVALID_FIELD", "`flow` must be a list."),
+        ("persons: x", "INVALID_FIELD", "`persons` must be a list of maps."),
+        ("persons: [x]", "INVALID_FIELD", "Item 1 of `persons` tells no name."),
+        ("persons: [{a: 1, b: 2}]", "INVALID_FIELD", "Item 1 of `persons` tells no name."),
+        ("persons: [{A: }]", "PERSON_IGNORED", "The person 'A' has no map of settings"),
+        ("persons: [{A: {}}, {A: {}}]", "DUPLICATE_KEY", "Two persons have the name 'A'."),
+        ("persons: [{A: {model: [x]}}]", "INVALID_FIELD", "A: `model` must be a text."),
+        ("version: light", "FORMAT_VERSION", "The document is read as readable"),
+        ("metadata: 1", "INVALID_FIELD", "`metadata` must be a map."),
+        ("[]", "DOCUMENT_NOT_A_MAP", "A readable document must be a map"),
+        ("", "DOCUMENT_EMPTY", "The document is empty."),
+        ("a: &x 1", "YAML_ANCHOR", "The anchor &x is not allowed."),
+        ("nodes: [{A: {}, A: {}}]", "YAML_DUPLICATE_KEY", "The key 'A' is written twice"),
+    ],
+)
+def test_a_fault_elsewhere_is_told_too(read: Read, text: str, code: str, message: str) -> None:
+    problem = only_problem(read(text))
+    assert problem.code == code
+    assert problem.message.startswith(message)
+    assert problem.location is not None
+
+
+def test_an_edge_with_a_fault_leaves_the_keys_of_others_as_they_are(read: Read) -> None:
+    loaded = read(NODES + "flow: [{Start: [Nowhere, Panel]}]")
+    assert loaded.diagram is not None
+    assert [edge.key for edge in loaded.diagram.edges] == ["arrow_1"]
