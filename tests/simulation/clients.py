@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -60,6 +60,7 @@ class Outside:
     fate: Fate
     chance: random.Random
     scenario: Scenario
+    events: Callable[[AsyncGenerator[Recorded, None]], AsyncGenerator[Recorded, None]]
 
     async def insist(
         self,
@@ -244,11 +245,12 @@ async def _pump(
     """One connection, in the server's process."""
     execution_id = client.execution_id
     after = Seq(len(outside.witness.received[name]))
-    async with aclosing(runner.events(execution_id, after=after)) as events:
+    async with aclosing(outside.events(runner.events(execution_id, after=after))) as events:
         async for recorded in events:
             outside.witness.delivered(name, execution_id, recorded)
             client.hears(recorded)
             await outside.fate.passes(CrashPoint.PUBLISHED)
             if outside.chance.random() < reader.cuts:
                 raise ConnectionLost
-            await asyncio.sleep(outside.chance.uniform(0, reader.pause))
+            if not outside.fate.is_over:
+                await asyncio.sleep(outside.chance.uniform(0, reader.pause))

@@ -97,6 +97,10 @@ class SimulatedTask(_Numbered, asyncio.Task[Any]):
         self.owner = context.get(_OWNER)
         super().__init__(coroutine, loop=loop, context=context)
 
+    def describe(self) -> str:
+        """Its name, and what it does."""
+        return f"{self.get_name()} ({getattr(self.get_coro(), '__qualname__', '')})"
+
     def is_unheard(self) -> bool:
         """Did it raise something that nobody has looked at?"""
         return self.done() and not self.cancelled() and self._log_traceback

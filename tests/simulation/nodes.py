@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
@@ -17,7 +18,7 @@ from dipeo_server.domains.execution.output import (
     create_node_output,
 )
 from dipeo_server.domains.execution.ports import ChildRun
-from dipeo_server.domains.execution.registry import HandlerRegistry, Registration
+from dipeo_server.domains.execution.registry import AnyHandler, HandlerRegistry, Registration
 from dipeo_server.domains.execution.status import ExecutionStatus, NodeExecutionStatus
 from dipeo_server.errors import NodeError
 from tests.reference.outcome import output_value
@@ -27,6 +28,9 @@ from tests.simulation.oracles import Witness
 from tests.simulation.scenario import CHILD, CHILD_PLAN, SPECS, Behaviour, RunPlan
 
 FOR_EVER = 1e9
+
+Around = Callable[[AnyHandler], AnyHandler]
+"""What a test puts around every handler."""
 
 
 async def load_child(child: ChildRun, parent_path: str | None) -> ExecutableDiagram:
@@ -43,15 +47,17 @@ class Deeds:
         self._witness = witness
         self._entries: Counter[tuple[ExecutionID, str, int]] = Counter()
 
-    def registry(self) -> HandlerRegistry:
-        """Every type, with the one handler."""
-        return HandlerRegistry(Registration(spec, self.handle) for spec in SPECS.values())
+    def registry(self, around: Around | None = None) -> HandlerRegistry:
+        """Every type, with the one handler; `around` may do something else around it."""
+        handler = around(self.handle) if around else self.handle
+        return HandlerRegistry(Registration(spec, handler) for spec in SPECS.values())
 
     async def handle(self, node: DomainNode[Any], ctx: ExecutionContext) -> HandlerResult:
         """Do what the plan says."""
         plan = self._plan_of(ctx)
         behaviour = plan.behaviours[ctx.node.index]
         process, run = current_process(), ctx.node_run
+        ctx.log("stdout", f"{run.node} begins")
         entry = self._witness.enters(process, ctx.execution_id, run, SPECS[node.type])
         try:
             await self._fate.passes(CrashPoint.ENTERED)

@@ -52,6 +52,10 @@ class Entry:
     leave: Callable[[], None]
 
 
+ABORT_SECONDS_MAX = 3.5
+"""What a handler has to obey in: its grace, the time to be killed, and a busy machine."""
+
+
 @dataclass
 class Witness:
     """Sees every entry, effect, delivery, answer and view, at the moment it happens."""
@@ -67,6 +71,7 @@ class Witness:
     answers: dict[str, Accepted] = field(default_factory=dict)
     effects: Counter[tuple[ExecutionID, NodeRun]] = field(default_factory=Counter)
     received: dict[str, list[Recorded]] = field(default_factory=lambda: defaultdict(list))
+    aborted_at: dict[ExecutionID, float] = field(default_factory=dict)
     read_by: dict[str, ExecutionID] = field(default_factory=dict)
     inside: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
@@ -100,12 +105,21 @@ class Witness:
             and NodeStarted(run) not in events
         ):
             self.accuse("nothing starts before its NodeStarted is durable", what)
-        if not spec.holds_slot:
-            return Entry(lambda: None)
         inside = self.inside[process.number]
-        inside[spec.type] += 1
-        self._check_limits(inside, spec.type)
-        return Entry(lambda: inside.subtract([spec.type]))
+        if spec.holds_slot:
+            inside[spec.type] += 1
+            self._check_limits(inside, spec.type)
+
+        def leave() -> None:
+            inside.subtract([spec.type] if spec.holds_slot else [])
+            if self._is_late(execution_id, ABORT_SECONDS_MAX):
+                self.accuse("abort stops", f"{what} went on")
+
+        return Entry(leave)
+
+    def _is_late(self, execution_id: ExecutionID, seconds: float) -> bool:
+        """Was the run aborted longer ago than that?"""
+        return self.now() > self.aborted_at.get(execution_id, self.now()) + seconds
 
     def _check_limits(self, inside: Counter[str], type_: str) -> None:
         most = self.limits.per_type.get(type_, self.limits.total)
@@ -118,6 +132,8 @@ class Witness:
         what = f"{self.name_of(execution_id)} {short(run)}"
         self.tell(f"effect of {what}")
         self.effects[execution_id, run] += 1
+        if self._is_late(execution_id, 0.3):
+            self.accuse("abort stops", f"{what} had an effect")
         if self.effects[execution_id, run] > 1:
             self.accuse("an attempt has one effect at most", what)
         events = [each.event for each in self.disk.logs.get(execution_id, ())]
@@ -161,6 +177,8 @@ class Witness:
         if (first.execution_id, first.sequence) != (execution_id, sequence):
             self.accuse("the same key gets the same answer", f"{what}, first {first}")
         self.acks.append(Ack(execution_id, mutation, about, sequence))
+        if mutation == "abort":
+            self.aborted_at.setdefault(execution_id, self.now())
 
     def shown(self, seen: ExecutionView) -> None:
         """A client looks at an execution."""

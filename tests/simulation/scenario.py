@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -34,14 +34,14 @@ SPECS: Mapping[str, NodeSpec] = {
     "fail": NodeSpec("fail", NodeProps, after_crash=AfterCrash.FAIL),
     "question": NodeSpec("question", NodeProps, after_crash=_RERUN, is_pure=True),
     "approval": NodeSpec("approval", NodeProps, after_crash=_RERUN),
-    "child": NodeSpec("child", NodeProps, after_crash=_RERUN, holds_slot=False),
+    CHILD: NodeSpec(CHILD, NodeProps, after_crash=_RERUN, holds_slot=False),
     "condition": NodeSpec(
         "condition", NodeProps, _BOTH, after_crash=_RERUN, is_pure=True, branches=True
     ),
     "choice": NodeSpec("choice", NodeProps, _BOTH, after_crash=_RERUN, branches=True),
     "endpoint": NodeSpec("endpoint", NodeProps, after_crash=_RERUN),
 }
-_HARMLESS = ("pure", "pure", "pure", "work", "work", "ask", "question", "child")
+_HARMLESS = ("pure", "pure", "pure", "work", "work", "ask", "question", CHILD)
 _TYPES = {
     "start": ("start",),
     "condition": ("condition", "condition", "choice"),
@@ -55,6 +55,14 @@ class Person(StrEnum):
     WILLING = "willing"
     MOODY = "moody"
     ABSENT = "absent"
+
+
+class Danger(StrEnum):
+    """What a scenario may be spared; everything else in it stays as it is."""
+
+    HANGING_UP = "clients hang up and ask again"
+    CHILD_ON_BAD_DISK = "a node waits for its child while the disk is in trouble"
+    ENDLESS_COMMIT = "a commit takes longer than a server that stops waits for it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,11 @@ class RunPlan:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Everything a seed decides beforehand. `clock_jumps`: the wall clock of each new process."""
+    """Everything a seed decides beforehand.
+
+    `impatience` is how often clients hang up and ask again; `clock_jumps` are the errors of the
+    wall clocks of processes, `stops` when a process is asked to stop in good order (seconds).
+    """
 
     seed: int
     mode: Durability
@@ -122,6 +134,7 @@ class Scenario:
     limits: ConcurrencyLimits
     impatience: float
     clock_jumps: tuple[float, ...]
+    stops: tuple[float, ...]
 
 
 def executable(sketch: Sketch, behaviours: tuple[Behaviour, ...]) -> ExecutableDiagram:
@@ -155,12 +168,12 @@ def _props(sketch: Sketch, index: int, behaviour: Behaviour) -> dict[str, Any]:
     return props
 
 
-def scenario(seed: int, mode: Durability) -> Scenario:
-    """What happens in the simulation of that seed; the mode does not change the rest."""
+def scenario(seed: int, mode: Durability, *, spared: Collection[Danger] = ()) -> Scenario:
+    """What happens in the simulation of that seed; neither mode nor `spared` changes the rest."""
     chance = random.Random(seed)
     runs = tuple(_run_plan(chance, f"run{number}") for number in range(_few(chance, 3)))
     dooms = tuple(_doom(chance) for _ in range(chance.choice((0, 2, 3, 4, 5))))
-    return Scenario(
+    made = Scenario(
         seed,
         mode,
         chance.choice((Order.OLDEST, Order.ANY, Order.ANY, Order.NEWEST)),
@@ -170,7 +183,17 @@ def scenario(seed: int, mode: Durability) -> Scenario:
         _limits(chance),
         chance.choice((0.0, 0.0, 0.2)),
         tuple(chance.choice((0.0, 0.0, chance.uniform(-30, 30))) for _ in range(8)),
+        tuple(chance.uniform(0, 5) for _ in range(chance.choice((0, 0, 0, 1, 2)))),
     )
+    if Danger.HANGING_UP in spared:
+        made = replace(made, impatience=0.0)
+    has_child = any(each.type == CHILD for plan in runs for each in plan.behaviours)
+    if Danger.CHILD_ON_BAD_DISK in spared and has_child:
+        made = replace(made, habits=DiskHabits(made.habits.commit_seconds_max))
+    if Danger.ENDLESS_COMMIT in spared:
+        seconds = min(made.habits.commit_seconds_max, 0.2)
+        made = replace(made, habits=replace(made.habits, commit_seconds_max=seconds))
+    return made
 
 
 def _few(chance: random.Random, most: int) -> int:
@@ -223,7 +246,7 @@ def _sketch(chance: random.Random, *, is_comparable: bool) -> tuple[Sketch, Scri
 
 def _behaviour(chance: random.Random, types: tuple[str, ...], *, may_wait: bool) -> Behaviour:
     type_ = chance.choice(types)
-    if type_ in ("question", "approval", "child"):
+    if type_ in ("question", "approval", CHILD):
         return Behaviour(type_)
     trouble = chance.random()
     return Behaviour(

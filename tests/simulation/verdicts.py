@@ -26,7 +26,7 @@ from dipeo_server.domains.execution.status import (
 )
 from tests.reference.interpreter import run as interpret
 from tests.reference.outcome import Outcome
-from tests.simulation.oracles import Ack, Found, Violation, Witness, judge_log, short
+from tests.simulation.oracles import Ack, Found, Violation, Witness, judge_log, short, visit
 from tests.simulation.scenario import ITERATIONS_MAX, Person, RunPlan, Scenario
 
 Log = Sequence[Recorded]
@@ -39,6 +39,7 @@ def judge(scenario: Scenario, witness: Witness) -> Found:
         yield from judge_log(names[execution_id], log)
         yield from _abort_stops(names[execution_id], log)
         yield from _ends_with_its_parent(names[execution_id], log, logs)
+        yield from _results_have_effects(witness, execution_id, log)
     for ack in witness.acks:
         yield from _is_kept(ack, names, logs.get(ack.execution_id, []))
     for reader, execution_id in witness.read_by.items():
@@ -93,6 +94,20 @@ def _abort_stops(name: str, log: Log) -> Found:
                 is_ending = True
             case NodeStarted(node_run=run) if is_ending:
                 yield Violation("abort stops", f"{name}: {short(run)} at {recorded.seq}")
+            case _:
+                pass
+
+
+def _results_have_effects(witness: Witness, execution_id: ExecutionID, log: Log) -> Found:
+    """What completed has had its effect, in some attempt of the visit."""
+    diagram = ExecutionMachine.replay(log[:1]).state.diagram
+    had = {visit(run) for owner, run in witness.effects if owner == execution_id}
+    for recorded in log:
+        match recorded.event:
+            case NodeCompleted(node_run=run) if not diagram.get_node(run.node).is_pure:
+                if visit(run) not in had:
+                    what = f"{witness.name_of(execution_id)}: {short(run)} completed without one"
+                    yield Violation("effects happen at least once", what)
             case _:
                 pass
 
