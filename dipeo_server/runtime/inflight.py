@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from functools import partial
 
 import structlog
 
@@ -83,25 +84,22 @@ class Inflight:
         key = command.key
         self._keys[index] = key
         run = key[1]
-        name = f"{key[0]} {run.node} #{run.occurrence}.{run.attempt}"
-        task = self._spawn(self._run(self._work(command), run), name)
-        self._tasks[key] = task
-        task.add_done_callback(lambda done: self._forget(key, done))
+        self._tasks[key] = self._spawn(self._run(self._work(command), run), run.node, key)
 
-    def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+    def _spawn(
+        self, work: Coroutine[None, None, None], name: str, key: CommandKey | None = None
+    ) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work, name=name)
         self._all.add(task)
-        task.add_done_callback(self._discard)
+        task.add_done_callback(partial(self._forget, key))
         return task
 
-    def _discard(self, task: asyncio.Task[None]) -> None:
+    def _forget(self, key: CommandKey | None, task: asyncio.Task[None]) -> None:
+        # The same timer may run again already: a pause was over before the old one had ended.
+        if key is not None and self._tasks.get(key) is task:
+            del self._tasks[key]
         self._all.discard(task)
         self._ended()
-
-    def _forget(self, key: CommandKey, task: asyncio.Task[None]) -> None:
-        # The same timer may run again already: a pause was over before the old one had ended.
-        if self._tasks.get(key) is task:
-            del self._tasks[key]
 
     async def _run(self, work: Callable[[], Awaitable[Signal]], run: NodeRun) -> None:
         try:

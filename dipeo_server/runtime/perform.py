@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
@@ -75,8 +75,9 @@ class Performer:
         self._logbook = logbook
         self._bodies = bodies
         self._slots = asyncio.Semaphore(limits.total)
-        self._type_slots = {
-            type_: asyncio.Semaphore(count) for type_, count in limits.per_type.items()
+        self._places = {
+            type_: _Place(asyncio.Semaphore(count), self._slots)
+            for type_, count in limits.per_type.items()
         }
 
     async def run(self, state: ExecutionState, run: NodeRun, post: Post) -> Signal:
@@ -99,16 +100,11 @@ class Performer:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - any ending becomes a signal.
             return _raised(error, node, run, context)
 
-    @asynccontextmanager
-    async def _place(self, entry: Registration) -> AsyncIterator[None]:
+    def _place(self, entry: Registration) -> AbstractAsyncContextManager[object]:
         """A place to run in; what only waits for others (sub-diagrams) holds none."""
-        async with AsyncExitStack() as stack:
-            if entry.spec.holds_slot:
-                by_type = self._type_slots.get(entry.spec.type)
-                if by_type is not None:
-                    await stack.enter_async_context(by_type)
-                await stack.enter_async_context(self._slots)
-            yield
+        if not entry.spec.holds_slot:
+            return nullcontext()
+        return self._places.get(entry.spec.type, self._slots)
 
     async def _context(
         self, state: ExecutionState, node: ExecutableNode, run: NodeRun, post: Post
@@ -146,6 +142,26 @@ class Performer:
         if isinstance(plain, NodeOutput):
             blob = await self._bodies.put_if_large(body_of(node, plain)[0])
         return NodeReturned(run, plain, deltas, _observed(context), blob)
+
+
+class _Place:
+    """A place among those of a type, and then among all."""
+
+    def __init__(self, of_type: asyncio.Semaphore, of_all: asyncio.Semaphore) -> None:
+        self._of_type = of_type
+        self._of_all = of_all
+
+    async def __aenter__(self) -> None:
+        await self._of_type.acquire()
+        try:
+            await self._of_all.acquire()
+        except BaseException:
+            self._of_type.release()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._of_all.release()
+        self._of_type.release()
 
 
 class _ExecutedBefore(Mapping[str, int]):
@@ -197,11 +213,13 @@ async def _call(
         props=props,
         position=node.position,
     )
+    if node.timeout is None:
+        return await entry.handler(domain_node, context)
     try:
         async with asyncio.timeout(node.timeout) as limit:
             return await entry.handler(domain_node, context)
     except TimeoutError as error:
-        if node.timeout is None or not limit.expired():
+        if not limit.expired():
             raise
         raise TimeoutError(f"{node.key!r} did not end within {node.timeout:g} s.") from error
 
