@@ -16,6 +16,7 @@ from dipeo_server.domains.execution.ids import BarrierID, DiagramID, ExecutionID
 
 EXECUTION_PREFIX: Final = "exec_"
 DIAGRAM_PREFIX: Final = "diagram_"
+REVISIONS_MAX: Final = 2**31 - 1
 _SEPARATOR: Final = "\0"
 
 
@@ -49,6 +50,9 @@ class PartID:
     def stored_revision(self) -> tuple[DiagramID, int] | None:
         """The stored diagram and the number; None for anything else."""
         if self.kind is not Kind.REVISION or self.node or not is_diagram_id(self.owner):
+            return None
+        # Anybody can make up an id; numbers of revisions are what GraphQL calls Int.
+        if not 1 <= self.occurrence <= REVISIONS_MAX:
             return None
         return DiagramID(self.owner), self.occurrence
 

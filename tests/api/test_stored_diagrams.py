@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.api.keeping import CREATE, archive, create, created, update
+from dipeo_server.api.ids import Kind, PartID
+from dipeo_server.domains.execution.ids import DiagramID
+from tests.api.keeping import CREATE, archive, create, created, run, update
 from tests.api.serving import STRAIGHT, Live, light, serving
 
 OTHER = light("begin -> end", begin="start", end="endpoint")
@@ -89,6 +91,19 @@ async def test_a_diagram_may_be_kept_as_nodes_and_edges(live: Live) -> None:
         "query ($c: String!) { validateDiagram(content: $c) { isValid } }", c=head["content"]
     )
     assert checked["validateDiagram"] == {"isValid": True}
+
+
+async def test_a_kept_diagram_comes_out_in_every_format_and_back(live: Live) -> None:
+    made = await created(live, COMMENTED)
+    query = """query ($id: ID!) { diagram(id: $id) { head { contentHash
+      light: content(format: LIGHT) native: content(format: NATIVE)
+      readable: content(format: READABLE) } } }"""
+    written = (await live.data(query, id=made["id"]))["diagram"]["head"]
+    for format_ in ("native", "readable"):
+        again = await created(live, written[format_])
+        head = (await live.data(query, id=again["id"]))["diagram"]["head"]
+        assert head[format_] == written[format_]
+        assert head["contentHash"] == written["contentHash"], format_
 
 
 async def test_what_cannot_run_is_not_kept(live: Live) -> None:
@@ -225,6 +240,16 @@ async def test_diagrams_and_revisions_are_nodes(live: Live) -> None:
         None,
         None,
     ]
+
+
+@pytest.mark.parametrize("number", [-1, 0, 2, 2**31, 2**63, 10**30])
+async def test_an_id_that_somebody_made_up_is_of_nothing(live: Live, number: int) -> None:
+    made = await created(live, STRAIGHT)
+    id_ = PartID(Kind.REVISION, DiagramID(made["id"]), occurrence=number).encode()
+    query = "query ($id: ID!) { node(id: $id) { id } }"
+    assert await live.data(query, id=id_) == {"node": None}
+    [error] = (await run(live, revisionId=id_))["errors"]
+    assert error["code"] == "NOT_FOUND"
 
 
 async def test_lists_are_paged_in_both_directions(live: Live) -> None:
