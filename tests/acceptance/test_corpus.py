@@ -112,6 +112,18 @@ CASES = [
         files={"files/uploads/questions.txt": "Should machines write programs?"},
     ),
     Case(
+        "dipeo/examples/readable_diagrams/debatev1.readable.yaml",
+        runs={"Optimist panel": 2, "Pessimist panel": 3, "Judge panel": 1, "End": 1},
+        files={"files/uploads/questions.txt": "Should machines write programs?"},
+    ),
+    Case(
+        "dipeo/examples/readable_diagrams/simple_iter_code.readable.yaml",
+        status="FAILED",
+        runs={"Code Job~1": 1, "Code Job": 1, "Endpoint": 0},
+        failed_at="Code Job",
+        code="CODE_ERROR",
+    ),
+    Case(
         f"{PROJECTS}/frontend_enhance/section_implementor.light.yaml",
         runs={"Prepare Context": 1, "Write Result": 1},
         files=FRONTEND,
@@ -147,8 +159,6 @@ NOT_YET = [
     "dipeo/examples/native_diagrams/debate.native.json",
     "dipeo/examples/native_diagrams/simple_iter.native.json",
     "dipeo/examples/native_diagrams/youtube_webhook.native.json",
-    "dipeo/examples/readable_diagrams/debatev1.readable.yaml",
-    "dipeo/examples/readable_diagrams/simple_iter_code.readable.yaml",
     "dipeo/files/quicksave.json",
 ]
 
