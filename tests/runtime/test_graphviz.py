@@ -51,7 +51,7 @@ async def test_an_svg_image_is_one_element_with_the_texts_of_the_picture() -> No
 async def test_real_diagrams_are_drawn_with_all_their_nodes(corpus: Path) -> None:
     specs = node_types().specs
     drawn = 0
-    for file in sorted(corpus.rglob("*.light.yaml")):
+    for file in sorted([*corpus.rglob("*.yaml"), *corpus.rglob("*.json")]):
         diagram = read_diagram(file.read_text(), specs=specs).diagram
         assert diagram is not None, file
         image = await GraphvizRenderer().draw(

@@ -108,7 +108,7 @@ def _box(
 ) -> Box:
     spec = specs.get(node.type)
     label = node.label or node.key
-    type_ = () if label == node.type else (node.type,)
+    type_ = () if label.casefold() == node.type else (node.type,)
     facts = (*type_, *_flow_facts(flow), *_batch_facts(node.props))
     details = [f"{node.key} ({node.type})"]
     if spec is None:
