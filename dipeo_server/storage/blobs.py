@@ -22,7 +22,7 @@ SHARD_DIGITS: Final = 2
 
 _NAME: Final = re.compile(rf"[0-9a-f]{{{2 * HASH_BYTES}}}")
 _PARTIAL: Final = "partial-"
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 
 
 def blob_ref(data: bytes) -> BlobRef:
@@ -88,7 +88,7 @@ class FileBlobs:
             self._make_folders(path.parent)
             if not self._is_there(path, ref.size):
                 _write_new(path, data)
-            _sync(path.parent)
+            sync_folder(path.parent)
         except OSError as error:
             raise _storage_error(path, error) from error
         return ref
@@ -135,7 +135,7 @@ class FileBlobs:
             for folder in (self.folder, shard):
                 with suppress(FileExistsError):
                     folder.mkdir(mode=0o700)
-                _sync(folder.parent)
+                sync_folder(folder.parent)
             self._known_folders.add(shard)
 
     def _is_there(self, path: Path, size: int) -> bool:
@@ -164,7 +164,7 @@ def _write_new(path: Path, data: bytes) -> None:
         raise
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -179,6 +179,6 @@ def missing(ref: BlobRef) -> BlobMissing:
 
 
 def _storage_error(path: Path, error: OSError) -> StorageError:
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return StorageFull("The disk that holds the store is full.")
     return StorageError(f"The blob {path} cannot be read or written: {error.strerror}.")

@@ -25,7 +25,7 @@ SQLITE_MIN: Final = (3, 37)
 _ANOTHER_PATH: Final = "Give another path with --store."
 
 # recursive_triggers: without it INSERT OR REPLACE would delete rows behind the triggers' back.
-_WRITE_PRAGMAS: Final = (
+WRITE_PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA recursive_triggers = ON",
@@ -57,7 +57,7 @@ def make_private(path: Path) -> Path:
         for folder in reversed(place.parents):
             if not folder.exists():
                 folder.mkdir(mode=0o700, exist_ok=True)
-        _make_file(place)
+        make_file(place)
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle.
         reason = getattr(error, "strerror", None) or error
         message = f"{path} cannot be opened as a store: {reason}."
@@ -65,7 +65,7 @@ def make_private(path: Path) -> Path:
     return place
 
 
-def _make_file(path: Path) -> None:
+def make_file(path: Path) -> None:
     """An empty file, unless there is one.
 
     One that is there is not even opened: closing it would drop the locks that this process may
@@ -99,7 +99,7 @@ async def open_for_writing(
     if rows[0][0] != "wal":
         message = f"{path} cannot be kept with a write-ahead log (a network file system?)."
         raise StorageError(message, hint=_ANOTHER_PATH)
-    await _apply(connection, _WRITE_PRAGMAS)
+    await _apply(connection, WRITE_PRAGMAS)
     await _migrate(connection, path, version, migrations)
     return connection, made[0]
 
@@ -137,7 +137,7 @@ async def _migrate(
     if 0 < version < len(migrations):
         backup = path.with_name(f"{path.name}.version-{version}")
         backup.unlink(missing_ok=True)  # Half of one, if the process died while it was written.
-        _make_file(backup)
+        make_file(backup)
         await connection.execute_fetchall("VACUUM INTO ?", (str(backup),))
     for number in range(version, len(migrations)):
         await connection.executescript(

@@ -35,6 +35,12 @@ class NoStore(StorageError):
     """There is no store at that path, or none that this version can look into."""
 
 
+def check_there(path: Path) -> None:
+    """Raises NoStore where there is no file."""
+    if not path.is_file():
+        raise NoStore(f"There is no store at {path}.", hint="Name it with --store.")
+
+
 @contextmanager
 def looking_into(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection for reading. Raises NoStore, sqlite3.Error.
@@ -42,8 +48,7 @@ def looking_into(path: Path) -> Iterator[sqlite3.Connection]:
     Not opened read-only: the last connection to a store puts its write-ahead log away, and one that
     may not do that would leave two more files behind.
     """
-    if not path.is_file():
-        raise NoStore(f"There is no store at {path}.", hint="Name it with --store.")
+    check_there(path)
     uri = f"file:{quote(str(path.resolve()))}?mode=rw"
     with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
         # Text whose bits have changed is compared like any other, and found to be different.

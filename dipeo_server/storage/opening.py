@@ -34,6 +34,20 @@ async def open_store(url: str) -> Store:
 
     Raises InvalidInput for any other URL, StoreLocked if another process has it open, StorageError.
     """
+    place = _place(url)
+    return MemoryStore() if place is None else await SQLiteStore.open(place)
+
+
+def store_path(url: str) -> Path:
+    """The file of the store that a URL names. Raises InvalidInput; `memory:` has none."""
+    place = _place(url)
+    if place is None:
+        raise InvalidInput(f"{url!r} keeps no file.", hint="Name a store on disk with --store.")
+    return place
+
+
+def _place(url: str) -> Path | None:
+    """The file; None for memory. Raises InvalidInput."""
     scheme, colon, rest = url.partition(":")
     if not colon or "/" in scheme:
         scheme, rest = "sqlite", url  # A bare path; a colon behind a slash is part of a name.
@@ -42,9 +56,9 @@ async def open_store(url: str) -> Store:
             if rest:
                 message = f"memory: keeps no file, so {rest!r} in {url!r} means nothing."
                 raise InvalidInput(message, hint=_HINT)
-            return MemoryStore()
+            return None
         case "sqlite":
-            return await SQLiteStore.open(_path(rest, url))
+            return _path(rest, url)
         case _:
             message = f"There is no kind of store {scheme!r} (in {url!r})."
             raise InvalidInput(message, hint=_HINT)
