@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.serving import ASKING, STRAIGHT, Live, light
+from tests.api.serving import ASKING, RUN, STRAIGHT, Live, light
 
 
 async def test_an_execution_tells_everything_about_itself(live: Live) -> None:
@@ -151,12 +151,21 @@ async def test_a_run_shows_its_diagram_as_a_revision(live: Live) -> None:
     assert second["contentHash"] == found["contentHash"]
 
 
-async def test_a_format_that_cannot_be_written_is_refused(live: Live) -> None:
+@pytest.mark.parametrize("format_", ["NATIVE", "READABLE"])
+async def test_what_ran_can_be_had_in_another_format_and_run_again(
+    live: Live, format_: str
+) -> None:
     run = await live.ended(STRAIGHT)
-    query = "query ($id: ID!) { execution(id: $id) { revision { content(format: NATIVE) } } }"
-    answer = await live.answer(query, id=run)
-    assert answer["errors"][0]["extensions"]["code"] == "INVALID"
-    assert answer["errors"][0]["extensions"]["hint"] == "Ask for LIGHT."
+    query = """query ($id: ID!, $format: DiagramFormat!) { execution(id: $id) {
+      revision { contentHash content(format: $format) } } }"""
+    ran = (await live.data(query, id=run, format=format_))["execution"]["revision"]
+    inline = {"name": "again", "content": ran["content"]}
+    payload = (await live.data(RUN, input={"source": {"inline": inline}}))["runDiagram"]
+    assert payload["errors"] == []
+    again = payload["execution"]["id"]
+    await live.follow(again)
+    found = (await live.data(query, id=again, format=format_))["execution"]["revision"]
+    assert found["contentHash"] == ran["contentHash"]
 
 
 async def test_figures_and_timeline_come_from_the_log(live: Live) -> None:
