@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypedDict
 
 from dipeo_server.api.context import ApiServices
-from dipeo_server.domains.diagram.compile import Compiled, compile_diagram
+from dipeo_server.domains.diagram import judgement
+from dipeo_server.domains.diagram.compile import Compiled
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.diagram.formats.detect import read_diagram
 from dipeo_server.domains.diagram.formats.inline import from_inputs
@@ -18,8 +19,7 @@ from dipeo_server.domains.diagram.model import (
     DomainNode,
     DomainPerson,
 )
-from dipeo_server.domains.diagram.problem import DiagramInvalid, DiagramProblem
-from dipeo_server.domains.diagram.validate import in_order, report
+from dipeo_server.domains.diagram.problem import DiagramProblem
 from dipeo_server.errors import InvalidInput
 
 QUICK_CHARACTERS_MAX: Final = 16_384
@@ -91,29 +91,12 @@ def _named(loaded: Loaded, document: Document) -> Loaded:
 
 def compile_loaded(loaded: Loaded, services: ApiServices) -> Compiled:
     """What an execution of it runs. Raises DiagramInvalid with everything that is wrong."""
-    if loaded.diagram is None or loaded.has_errors:
-        raise DiagramInvalid(_report(loaded, services))
-    try:
-        compiled = compile_diagram(loaded.diagram, services.specs, services.check_expression)
-    except DiagramInvalid as invalid:
-        raise DiagramInvalid(_report(loaded, services)) from invalid
-    told = {(found.code, found.node, found.edge) for found in loaded.problems}
-    fresh = [
-        found for found in compiled.warnings if (found.code, found.node, found.edge) not in told
-    ]
-    return Compiled(compiled.executable, in_order([*loaded.problems, *fresh]))
+    return judgement.compile_loaded(loaded, services.specs, services.check_expression)
 
 
 def problems_of(loaded: Loaded, services: ApiServices) -> tuple[DiagramProblem, ...]:
     """Everything to be said about a document; a diagram that was read in part is still checked."""
-    try:
-        return compile_loaded(loaded, services).warnings
-    except DiagramInvalid as invalid:
-        return invalid.problems
-
-
-def _report(loaded: Loaded, services: ApiServices) -> tuple[DiagramProblem, ...]:
-    return report(loaded, services.specs, check_expression=services.check_expression)
+    return judgement.problems_of(loaded, services.specs, services.check_expression)
 
 
 def diagram_of(executable: ExecutableDiagram) -> DomainDiagram:

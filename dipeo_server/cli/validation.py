@@ -12,12 +12,10 @@ from dipeo_server.cli import documents
 from dipeo_server.cli.outcome import ExitCode, Unusable, tell
 from dipeo_server.cli.problems import Problem, is_error, line_of
 from dipeo_server.cli.report import write_json
-from dipeo_server.domains.diagram.compile import compile_diagram
 from dipeo_server.domains.diagram.formats.detect import read_diagram
-from dipeo_server.domains.diagram.formats.loaded import Loaded
-from dipeo_server.domains.diagram.problem import DiagramInvalid, DiagramProblem, Severity
+from dipeo_server.domains.diagram.judgement import problems_of
+from dipeo_server.domains.diagram.problem import DiagramProblem, Severity
 from dipeo_server.domains.diagram.spec import NodeSpec
-from dipeo_server.domains.diagram.validate import in_order, report
 
 
 def validate_files(files: Sequence[Path], base_dir: Path, *, as_json: bool) -> ExitCode:
@@ -41,23 +39,8 @@ def _problems(file: Path, base_dir: Path, specs: Mapping[str, NodeSpec]) -> list
         told = DiagramProblem(Severity.ERROR, error.code, error.message, hint=error.hint)
         return [as_in_the_api(told)]
     loaded = read_diagram(document.content, specs=specs, format=document.format, path=document.path)
-    return [as_in_the_api(problem) for problem in _judged(loaded, specs)]
-
-
-def _judged(loaded: Loaded, specs: Mapping[str, NodeSpec]) -> tuple[DiagramProblem, ...]:
-    """What reading, the rules and compiling found, each thing once."""
-    if loaded.diagram is None or loaded.has_errors:
-        return report(loaded, specs, check_expression=check_expression)
-    try:
-        warnings = compile_diagram(loaded.diagram, specs, check_expression).warnings
-    except DiagramInvalid:
-        return report(loaded, specs, check_expression=check_expression)
-    told = {_subject(problem) for problem in loaded.problems}
-    return in_order([*loaded.problems, *(each for each in warnings if _subject(each) not in told)])
-
-
-def _subject(problem: DiagramProblem) -> tuple[str, str | None, str | None]:
-    return problem.code, problem.node, problem.edge
+    judged = problems_of(loaded, specs, check_expression)
+    return [as_in_the_api(problem) for problem in judged]
 
 
 def as_in_the_api(problem: DiagramProblem) -> Problem:

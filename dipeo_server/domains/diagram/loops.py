@@ -60,7 +60,7 @@ class LoopForest:
     """The finished forest. `loop_of` is None for nodes that no start reaches.
 
     `back_of`, `entering` and `exit_of` are per link; `ambiguous` are loops with several entries
-    whose header had to be chosen: (header, entries).
+    none or several of which the author chose as header: (header, entries).
     """
 
     loops: tuple[Loop, ...]
@@ -210,9 +210,14 @@ class _Builder:
             ambiguous=tuple(
                 (loop.header, loop.entries)
                 for loop in loops
-                if loop.header is not None and len(loop.entries) > 1
+                if loop.header is not None and not self._is_plain(loop)
             ),
         )
+
+    def _is_plain(self, loop: Loop) -> bool:
+        """Is there one entry only, or one that was chosen?"""
+        chosen = self.shape.chosen_headers.intersection(loop.entries)
+        return len(loop.entries) == 1 or len(chosen) == 1
 
     def _crossed(self, link: Link) -> tuple[tuple[int, ...], int | None]:
         source, target = self.innermost[link.source], self.innermost[link.target]

@@ -23,7 +23,7 @@ from dipeo_server.domains.diagram.rules import (
 from dipeo_server.domains.diagram.rules.view import CheckExpression, View, view_of
 from dipeo_server.domains.diagram.spec import NodeSpec
 
-__all__ = ["CheckExpression", "in_order", "report", "validate"]
+__all__ = ["CheckExpression", "in_order", "report", "subject", "validate"]
 
 Rule = Callable[[View], Iterator[DiagramProblem]]
 
@@ -99,12 +99,12 @@ def report(
     judged = validate(
         loaded.diagram, specs, check_expression=check_expression, back_edges=back_edges
     )
-    told = {_subject(problem) for problem in loaded.problems}
+    told = {subject(problem) for problem in loaded.problems}
     left_out = _CONSEQUENCES if loaded.has_errors else frozenset[str]()
     rest = [
         problem
         for problem in judged
-        if _subject(problem) not in told and problem.code not in left_out
+        if subject(problem) not in told and problem.code not in left_out
     ]
     return in_order([*loaded.problems, *rest])
 
@@ -119,5 +119,6 @@ def _place(problem: DiagramProblem) -> tuple[int, int]:
     return (0, 0) if where is None else (where.line, where.column)
 
 
-def _subject(problem: DiagramProblem) -> tuple[str, str | None, str | None]:
+def subject(problem: DiagramProblem) -> tuple[str, str | None, str | None]:
+    """What a problem is about: two with the same subject are one."""
     return problem.code, problem.node, problem.edge
