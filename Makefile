@@ -5,6 +5,7 @@ BIN := .venv/bin
 PYTHON ?= python3
 WORKERS ?= 2
 SEED ?=
+SIM_SEEDS ?= 300
 FILE ?= examples/debate.light.yaml
 STAMP := .venv/.installed
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -55,8 +56,8 @@ bench: $(STAMP) ## Measure, and write the figures with their machine
 	@test -d bench || { echo "There is no bench/ here yet: nothing was measured." >&2; exit 2; }
 	$(BIN)/python -m bench
 
-sim: $(STAMP) ## Simulate crashes, orders and faults in virtual time [SEED=8412]
-	SEED=$(SEED) $(BIN)/pytest -ra tests/simulation
+sim: $(STAMP) ## Simulate crashes, orders and faults in virtual time [SEED=8412] [SIM_SEEDS=300]
+	SEED=$(SEED) SIM_SEEDS=$(SIM_SEEDS) $(BIN)/pytest -ra tests/simulation $(if $(SEED),-k one_seed)
 
 prove: $(STAMP) ## Run the large counts behind the promises; takes long
 	$(BIN)/pytest -n $(WORKERS) -ra -m "slow or prove" --timeout 1800

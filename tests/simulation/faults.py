@@ -194,7 +194,7 @@ class FaultyStore:
 
     def __init__(self, disk: Disk, fate: Fate) -> None:
         self._disk = disk
-        self._fate = fate
+        self.fate = fate
         self.blobs: Blobs = disk.store.blobs
         self.is_recovering = False
 
@@ -208,18 +208,18 @@ class FaultyStore:
         answers: Sequence[KeyedAnswer] = (),
     ) -> None:
         """Commit, if all goes well."""
-        await self._fate.passes(CrashPoint.BEFORE_APPEND)
+        await self.fate.passes(CrashPoint.BEFORE_APPEND)
         await self._disk.works(is_reading=False)
         await self._disk.commit(execution_id, events, after=after, summary=summary, answers=answers)
-        await self._fate.passes(CrashPoint.DURABLE)
-        self._fate.passes_behind(CrashPoint.APPENDED)
+        await self.fate.passes(CrashPoint.DURABLE)
+        self.fate.passes_behind(CrashPoint.APPENDED)
 
     async def read(
         self, execution_id: ExecutionID, *, after: Seq = Seq(0), limit: int = 256
     ) -> Sequence[Recorded]:
         """Read, if all goes well."""
         if self.is_recovering:
-            await self._fate.passes(CrashPoint.RECOVERING)
+            await self.fate.passes(CrashPoint.RECOVERING)
         await self._disk.works(is_reading=True)
         return await self._disk.store.read(execution_id, after=after, limit=limit)
 

@@ -236,6 +236,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Let go of whatever is left, and close."""
         self._calls.clear()
         self._timers.clear()
+        self._steps_max = self.steps + STEPS_MAX
         self.run_until_complete(self._bury(self.tasks))
         self.tasks = []
         self.close()

@@ -28,6 +28,7 @@ from tests.simulation.oracles import Witness
 from tests.simulation.scenario import CHILD, CHILD_PLAN, SPECS, Behaviour, RunPlan
 
 FOR_EVER = 1e9
+_CHILD_DIAGRAM = CHILD_PLAN.diagram
 
 Around = Callable[[AnyHandler], AnyHandler]
 """What a test puts around every handler."""
@@ -35,7 +36,7 @@ Around = Callable[[AnyHandler], AnyHandler]
 
 async def load_child(child: ChildRun, parent_path: str | None) -> ExecutableDiagram:
     """The one diagram that children have."""
-    return CHILD_PLAN.diagram
+    return _CHILD_DIAGRAM
 
 
 class Deeds:

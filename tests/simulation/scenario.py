@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -65,6 +66,15 @@ class Danger(StrEnum):
     ENDLESS_COMMIT = "a commit takes longer than a server that stops waits for it"
 
 
+def spared() -> tuple[Danger, ...]:
+    """What the simulations of this test run are spared."""
+    return () if os.environ.get("SIM_SPARE") == "nothing" else SPARED
+
+
+SPARED: tuple[Danger, ...] = tuple(Danger)
+"""What the runner does not stand yet; tested all the same where SIM_SPARE=nothing is set."""
+
+
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """What a node does each time: how long it works before and after its effect (seconds).
@@ -111,10 +121,12 @@ class RunPlan:
     start_at: float = 0.0
     abort_at: float | None = None
     readers: tuple[Reader, ...] = ()
-    diagram: ExecutableDiagram = field(init=False, compare=False)
+    specs: Mapping[str, NodeSpec] = field(default_factory=lambda: SPECS)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "diagram", executable(self.sketch, self.behaviours))
+    @property
+    def diagram(self) -> ExecutableDiagram:
+        """What the runner is given."""
+        return executable(self.sketch, self.behaviours, self.specs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +149,9 @@ class Scenario:
     stops: tuple[float, ...]
 
 
-def executable(sketch: Sketch, behaviours: tuple[Behaviour, ...]) -> ExecutableDiagram:
+def executable(
+    sketch: Sketch, behaviours: tuple[Behaviour, ...], specs: Mapping[str, NodeSpec] = SPECS
+) -> ExecutableDiagram:
     """The sketch with these node types; edge n is the input `input_n`."""
     nodes = tuple(
         DomainNode(name, name, behaviour.type, name, _props(sketch, index, behaviour))
@@ -153,7 +167,7 @@ def executable(sketch: Sketch, behaviours: tuple[Behaviour, ...]) -> ExecutableD
         )
         for number, (source, port, target) in enumerate(sketch.edges)
     )
-    return assemble(DomainDiagram(nodes, edges), SPECS)[0]
+    return assemble(DomainDiagram(nodes, edges), specs)[0]
 
 
 def _props(sketch: Sketch, index: int, behaviour: Behaviour) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def judge(scenario: Scenario, witness: Witness) -> Found:
     for ack in witness.acks:
         yield from _is_kept(ack, names, logs.get(ack.execution_id, []))
     for reader, execution_id in witness.read_by.items():
-        yield from _is_prefix(reader, witness.received[reader], logs[execution_id])
+        yield from _is_prefix(reader, witness.received[reader], logs.get(execution_id, []))
     for plan in scenario.runs:
         found = [log for execution_id, log in logs.items() if names[execution_id] == plan.name]
         if len(found) > 1:

@@ -239,18 +239,22 @@ class World:
         """Simulate, and judge."""
         with capture_logs() as self._logged:
             try:
-                self.loop.run_until_complete(self._story())
-            except (Halted, RunAway) as error:
-                self.witness.accuse("the world goes on", str(error))
-            self._look_back()
-            report = Report(
-                tuple(self.witness.violations),
-                self.fate.kills,
-                self._counts(),
-                tuple(self.witness.trace),
-            )
-            self.loop.bury()
-        return report
+                self._live()
+                return Report(
+                    tuple(self.witness.violations),
+                    self.fate.kills,
+                    self._counts(),
+                    tuple(self.witness.trace),
+                )
+            finally:
+                self.loop.bury()
+
+    def _live(self) -> None:
+        try:
+            self.loop.run_until_complete(self._story())
+        except (Halted, RunAway) as error:
+            self.witness.accuse("the world goes on", str(error))
+        self._look_back()
 
     async def _story(self) -> None:
         supervisor = self.loop.create_task(self._supervise(), name="supervisor")
@@ -305,7 +309,8 @@ class World:
 
     async def _restart_if_unserved(self) -> None:
         """What an operator does who reads the server's log."""
-        if any(each["event"] in UNSERVED for each in self._logged):
+        is_unserved = any(each["event"] in UNSERVED for each in self._logged)
+        if is_unserved and not self._stopping.locked():
             self._note_surprises()
             await self._restart("something is not served")
 
