@@ -11,7 +11,7 @@ from dipeo_server.domains.diagram.formats.node_names import keyed, split_keys
 from dipeo_server.domains.diagram.formats.readable_edges import read_edges
 from dipeo_server.domains.diagram.formats.readable_links import read_links
 from dipeo_server.domains.diagram.formats.readable_nodes import nodes_of, read_drafts
-from dipeo_server.domains.diagram.formats.readable_persons import read_persons
+from dipeo_server.domains.diagram.formats.readable_persons import names_of, read_persons
 from dipeo_server.domains.diagram.formats.source import Source, no_map
 from dipeo_server.domains.diagram.formats.yaml_document import parse_yaml
 from dipeo_server.domains.diagram.model import DomainDiagram
@@ -50,8 +50,8 @@ def _diagram(source: Source, path: str | None) -> DomainDiagram:
     links = read_links(source, drafts)
     nodes = nodes_of(
         source,
-        tuple(drafts.values()),
-        persons,
+        drafts.values(),
+        persons=names_of(persons),
         entered=frozenset(link.target.endpoint.label for link in links),
         left=frozenset(link.source.endpoint.label for link in links),
     )

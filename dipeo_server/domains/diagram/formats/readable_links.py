@@ -13,6 +13,10 @@ from dipeo_server.domains.diagram.formats.readable_flow import clauses, has_clau
 from dipeo_server.domains.diagram.formats.source import Path, Source, shown
 
 ARROW: Final = " -> "
+# More than a document of any other format can hold.
+LINKS_MAX: Final = 60_000
+
+_SPLIT: Final = "Split the diagram into sub-diagrams."
 _HINT: Final = 'Write it as `- A: to "B"`, or with more: `to "B" in "first" as "raw_text"`.'
 _FORM: Final = 'It is written as: from "handle" to "Node" in "handle" as "type" naming "label".'
 
@@ -46,9 +50,15 @@ def read_links(source: Source, labels: Collection[str]) -> tuple[Link, ...]:
         source.report("INVALID_FIELD", "`flow` must be a list.", at=("flow",), hint=_HINT)
         return ()
     reader = _Reader(source, labels)
-    return tuple(
-        link for index, item in enumerate(section) for link in reader.item(item, ("flow", index))
-    )
+    links: list[Link] = []
+    for index, item in enumerate(section):
+        for link in reader.item(item, ("flow", index)):
+            links.append(link)
+            if len(links) > LINKS_MAX:
+                message = f"The flow has more than {LINKS_MAX} connections."
+                source.report("TOO_MANY_EDGES", message, at=link.at, hint=_SPLIT)
+                return tuple(links)
+    return tuple(links)
 
 
 class _Reader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from dipeo_server.domains.diagram.formats.readable_names import Name, parse_name
 from dipeo_server.domains.diagram.formats.readable_persons import meant_person
 from dipeo_server.domains.diagram.formats.readable_types import TELLING_FIELDS, told_type
 from dipeo_server.domains.diagram.formats.source import Path, Source, shown
-from dipeo_server.domains.diagram.model import DomainNode, DomainPerson
+from dipeo_server.domains.diagram.model import DomainNode
 from dipeo_server.domains.diagram.problem import Severity
 
 Node = DomainNode[Mapping[str, Any]]
@@ -47,14 +47,15 @@ def read_drafts(source: Source) -> dict[str, Draft]:
 
 def nodes_of(
     source: Source,
-    drafts: Sequence[Draft],
-    persons: Sequence[DomainPerson],
+    drafts: Iterable[Draft],
     *,
+    persons: Collection[str],
     entered: Collection[str],
     left: Collection[str],
 ) -> tuple[Node, ...]:
     """The nodes; keys are their labels. `entered` and `left` tell where flow goes to and from.
 
+    `persons` are the names of all persons.
     Ids are those that are written, else node_0… by place in the list.
     """
     return with_written_ids(
@@ -164,7 +165,7 @@ def _prop_names(fields: Mapping[str, Any]) -> list[str]:
     return [*direct, *(props if isinstance(props, dict) else ())]
 
 
-def _node(source: Source, draft: Draft, type_: str, persons: Sequence[DomainPerson]) -> Node:
+def _node(source: Source, draft: Draft, type_: str, persons: Collection[str]) -> Node:
     raw = dict(draft.fields) | {"type": type_}
     if draft.name.position is not None:
         raw["position"] = list(draft.name.position)

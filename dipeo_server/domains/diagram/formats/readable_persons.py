@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from dipeo_server.domains.diagram.formats.json_values import as_text
@@ -44,11 +44,15 @@ def read_persons(source: Source) -> tuple[DomainPerson, ...]:
     return tuple(persons.values())
 
 
-def meant_person(written: object, persons: Sequence[DomainPerson]) -> object:
+def names_of(persons: Iterable[DomainPerson]) -> frozenset[str]:
+    """What nodes may call these persons."""
+    return frozenset(name for person in persons for name in (person.key, person.label))
+
+
+def meant_person(written: object, names: Collection[str]) -> object:
     """The person that a node means: `person_Judge` is Judge if nobody is called so."""
     if not isinstance(written, str) or not written.startswith(PREFIX):
         return written
-    names = {name for person in persons for name in (person.key, person.label)}
     name = written.removeprefix(PREFIX)
     return name if written not in names and name in names else written
 

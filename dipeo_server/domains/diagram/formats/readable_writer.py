@@ -6,7 +6,7 @@ every reader of this format understands. Only a connection that has more to say 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import groupby
 from typing import Any
 
@@ -24,9 +24,9 @@ from dipeo_server.domains.diagram.formats.readable_edges import EDGE_FIELDS, SHO
 from dipeo_server.domains.diagram.formats.readable_flow import written_clauses
 from dipeo_server.domains.diagram.formats.readable_names import parse_name, written_name
 from dipeo_server.domains.diagram.formats.readable_nodes import is_same_type
-from dipeo_server.domains.diagram.formats.readable_persons import meant_person
+from dipeo_server.domains.diagram.formats.readable_persons import meant_person, names_of
 from dipeo_server.domains.diagram.formats.yaml_writing import bags, heading, own_id, yaml_text
-from dipeo_server.domains.diagram.model import DomainDiagram, DomainEdge, DomainNode, DomainPerson
+from dipeo_server.domains.diagram.model import DomainDiagram, DomainEdge, DomainNode
 
 Node = DomainNode[Mapping[str, Any]]
 
@@ -38,12 +38,12 @@ def write_readable(diagram: DomainDiagram) -> str:
     """
     check_ends(diagram)
     labels = unique_labels(diagram)
+    persons = names_of(diagram.persons)
     document: dict[str, Any] = {"version": "readable", **heading(diagram)}
     if diagram.persons:
         document["persons"] = [{each.key: written_person(each)} for each in diagram.persons]
     document["nodes"] = [
-        _node(index, node, labels[node.key], diagram.persons)
-        for index, node in enumerate(diagram.nodes)
+        _node(index, node, labels[node.key], persons) for index, node in enumerate(diagram.nodes)
     ]
     document["flow"] = _flow(diagram, labels)
     metadata = with_keys(diagram.metadata, labels)
@@ -53,7 +53,7 @@ def write_readable(diagram: DomainDiagram) -> str:
 
 
 def _node(
-    index: int, node: Node, label: str, persons: tuple[DomainPerson, ...]
+    index: int, node: Node, label: str, persons: Collection[str]
 ) -> dict[str, dict[str, Any]]:
     name = written_name(label, node.position)
     is_plain = parse_name(name, lambda word: is_same_type(word, node.type)).label == label

@@ -8,6 +8,7 @@ import pytest
 from dipeo_server.domains.diagram.executable import EdgeKind
 from dipeo_server.domains.diagram.formats.loaded import Loaded
 from dipeo_server.domains.diagram.formats.readable import read_readable
+from dipeo_server.domains.diagram.formats.readable_links import LINKS_MAX
 from dipeo_server.domains.diagram.model import DomainDiagram, Location
 from dipeo_server.domains.diagram.problem import DiagramProblem, Severity
 from dipeo_server.domains.diagram.spec import NodeSpec
@@ -391,3 +392,15 @@ def test_an_edge_with_a_fault_leaves_the_keys_of_others_as_they_are(read: Read) 
     loaded = read(NODES + "flow: [{Start: [Nowhere, Panel]}]")
     assert loaded.diagram is not None
     assert [edge.key for edge in loaded.diagram.edges] == ["arrow_1"]
+
+
+@pytest.mark.slow
+def test_a_flow_has_a_limit(read: Read) -> None:
+    loaded = read(f"nodes: [{{s: {{}}}}, {{e: {{}}}}]\nflow: [{{s: [{'e,' * (LINKS_MAX + 9)}]}}]")
+    problem = only_problem(loaded)
+    assert (problem.code, problem.hint) == (
+        "TOO_MANY_EDGES",
+        "Split the diagram into sub-diagrams.",
+    )
+    assert loaded.diagram is not None
+    assert len(loaded.diagram.edges) == LINKS_MAX + 1

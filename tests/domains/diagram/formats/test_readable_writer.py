@@ -147,7 +147,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     return draw(st.dictionaries(words, values, max_size=2)) | document
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(document=documents(), handle=st.sampled_from(["default", "first"]))
 def test_what_was_read_is_read_again(document: dict[str, Any], handle: str) -> None:
     first = read_readable(yaml.safe_dump(document, sort_keys=False), specs={})
