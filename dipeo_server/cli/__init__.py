@@ -1,4 +1,4 @@
-"""The command line: `serve`, `run`, `validate`, `render` and what prints for other tools."""
+"""The command line: `serve`, `run`, `validate`, `render`, upkeep of stores, exports."""
 
 from __future__ import annotations
 

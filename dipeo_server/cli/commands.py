@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dipeo_server import __version__
-from dipeo_server.cli import options
+from dipeo_server.cli import options, upkeep_commands
 from dipeo_server.cli.outcome import told_errors
 
 app = typer.Typer(
@@ -190,6 +190,39 @@ def render(
     with told_errors():
         code = render_file(file, base_dir or Path(), to=to, output=output)
     raise typer.Exit(code)
+
+
+@app.command()
+def convert(
+    file: options.File,
+    *,
+    to: options.ToFormat = None,
+    from_: options.FromFormat = None,
+    output: options.Output = None,
+) -> None:
+    """Write a diagram in another format; nothing of it is lost.
+
+    light: YAML for people, nodes by label. readable: YAML that reads as a story, `flow` says what
+    leads where. native: JSON for editors and programs, everything by id. Fields that a format does
+    not know are kept in it, and so are keys: a run shows the same names whatever the format.
+    Comments are not kept. A file that cannot be read as a whole is not converted.
+
+    \b
+    Examples:
+      dipeo-server convert examples/loop.light.yaml --to readable
+      dipeo-server convert examples/loop.light.yaml --output loop.native.json
+      dipeo-server convert drawn.json --to light | less
+
+    Exit codes: 0 converted, 2 wrong usage, the file cannot be read, or the format cannot hold it.
+    """
+    from dipeo_server.cli.conversion import convert_file
+
+    with told_errors():
+        code = convert_file(file, to=to, from_=from_, output=output)
+    raise typer.Exit(code)
+
+
+upkeep_commands.add_to(app)
 
 
 @app.command("export-schema")

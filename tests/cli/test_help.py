@@ -10,7 +10,17 @@ import pytest
 import dipeo_server
 from tests.cli.processes import dipeo, environment
 
-COMMANDS = ["serve", "run", "validate", "render", "export-schema", "export-nodes"]
+COMMANDS = [
+    "serve",
+    "run",
+    "validate",
+    "render",
+    "verify",
+    "prune",
+    "backup",
+    "export-schema",
+    "export-nodes",
+]
 HEAVY = {"httpx", "pydantic", "rich", "starlette", "strawberry", "structlog", "uvicorn"}
 
 
