@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import structlog
@@ -22,11 +20,9 @@ import structlog
 from dipeo_server.domains.execution.events import Durability
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
-from dipeo_server.domains.execution.ports import Clock, StateStore
 from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey
 from dipeo_server.domains.execution.signals import (
     Signal,
-    TimerFired,
 )
 from dipeo_server.domains.execution.state import ExecutionView, view
 from dipeo_server.domains.execution.summary import summary_of
@@ -35,8 +31,8 @@ from dipeo_server.runtime.feed import EventFeed
 from dipeo_server.runtime.history import read_all
 from dipeo_server.runtime.inbox import Asked, Item, Round, Told
 from dipeo_server.runtime.keys import keyed_answer
-from dipeo_server.runtime.perform import Performer
-from dipeo_server.runtime.reconciler import Reconciler
+from dipeo_server.runtime.parts import ActorParts
+from dipeo_server.runtime.reconciler import Reconciler, moment_of
 
 log = structlog.get_logger(__name__)
 
@@ -44,16 +40,6 @@ ROUND_SIGNALS_MAX = 128
 STORAGE_RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
 AHEAD_EVENTS_MAX = 1_024
-
-
-@dataclass(frozen=True, slots=True)
-class ActorParts:
-    """What every actor of a runner shares."""
-
-    store: StateStore
-    performer: Performer
-    clock: Clock
-    on_idle: Callable[[ExecutionID, ExecutionView | None], None]
 
 
 class ExecutionActor:
@@ -80,6 +66,7 @@ class ExecutionActor:
         self._kept = 0
         self._singly = 0
         self._was_refused = False
+        self._is_asleep = False
         self._is_closing = False
         self._loop = asyncio.create_task(self._serve(), name=f"execution {execution_id}")
 
@@ -131,7 +118,7 @@ class ExecutionActor:
                 if self._has_work():
                     await self._step()
                 else:
-                    await self._wake.wait()
+                    await self._rest()
             left = view(self._machine.state) if self._machine.last_seq > 0 else None
         except Exception as error:
             # Nothing acknowledged is lost: the log holds it, and a restart takes it up again.
@@ -153,8 +140,8 @@ class ExecutionActor:
         """Ended or stopped, and nothing is left to do or to answer."""
         if self._inbox or self._appending is not None or not self._round.is_empty:
             return False
-        if self._is_closing:
-            return True
+        if self._is_closing or self._is_asleep:
+            return self._is_closing
         if self._machine.last_seq == 0:
             return self._was_refused
         return self._machine.state.status.is_terminal and not len(self._reconciler)
@@ -168,8 +155,21 @@ class ExecutionActor:
         _, task = self._appending or (None, None)
         return task is not None and task.done()
 
+    async def _rest(self) -> None:
+        """Wait for work; where only a person or a timer is awaited, forget the machine soon."""
+        if self._appending or not self._machine.last_seq or self._machine.state.running:
+            await self._wake.wait()
+            return
+        try:
+            async with asyncio.timeout(self._parts.idle_seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            self._machine, self._view, self._is_asleep = ExecutionMachine(), None, True
+
     async def _step(self) -> None:
         try:
+            if self._is_asleep:
+                await self._rebuild()
             if self._has_landed():
                 self._land()
             if self._appending is None or self._may_go_on():
@@ -198,7 +198,8 @@ class ExecutionActor:
                 continue
             turn.told.append(item)
             try:
-                moment = self._moment(item.signal, now)
+                is_new = self._machine.last_seq == 0
+                moment = now if is_new else moment_of(item.signal, self._machine.state, now)
                 turn.recorded.extend(self._machine.receive(item.signal, now=moment))
             except DipeoError as refusal:
                 turn.refused.append((item, refusal))
@@ -206,14 +207,6 @@ class ExecutionActor:
                 turn.accepted.append((item, self._machine.last_seq))
         self._singly, self._kept = max(0, self._singly - len(turn.told) + before), 0
         self._reconciler.look(self._machine, is_ahead=self._runs_ahead())
-
-    def _moment(self, signal: Signal, now: datetime) -> datetime:
-        """When it happened: a timer that fired was due, even if the clock was put back since."""
-        if not isinstance(signal, TimerFired) or self._machine.last_seq == 0:
-            return now
-        state = self._machine.state
-        waiting = state.waiting.get(state.diagram.index_of[signal.node_run.node])
-        return max(now, waiting.due_at) if waiting and waiting.due_at else now
 
     # --- ahead of the disk ----------------------------------------------------------------------
 
@@ -355,6 +348,7 @@ class ExecutionActor:
                 await asyncio.sleep(STORAGE_RETRY_SECONDS)
         self._machine = ExecutionMachine.replay(history)
         self._round = Round(self._machine.last_seq)
+        self._is_asleep = False
         self._reconciler.tear()
         if history:
             self._machine.take_changes()

@@ -42,19 +42,21 @@ from dipeo_server.errors import (
     StorageError,
     Unavailable,
 )
-from dipeo_server.runtime.actor import ActorParts, ExecutionActor
+from dipeo_server.runtime.actor import ExecutionActor
 from dipeo_server.runtime.bodies import Bodies
 from dipeo_server.runtime.feed import EventFeed
 from dipeo_server.runtime.history import read_all
 from dipeo_server.runtime.identity import new_execution_id
 from dipeo_server.runtime.keys import IdempotencyKeys, keyed_answer
 from dipeo_server.runtime.logbook import LogBook
+from dipeo_server.runtime.parts import ActorParts
 from dipeo_server.runtime.perform import ConcurrencyLimits, Performer
 from dipeo_server.runtime.sub_diagrams import ChildExecutions, LoadChild
 
 log = structlog.get_logger(__name__)
 
 ENDED_VIEWS_MAX = 64
+IDLE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,10 @@ class LocalRunner:
         registry: HandlerRegistry,
         ports: RunnerPorts,
         limits: ConcurrencyLimits | None = None,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
+        """An execution that waits `idle_seconds` for a person or a timer leaves the memory."""
         self._store = store
         self._ports = ports
         self._logbook = LogBook(store, ports.clock)
@@ -85,7 +90,7 @@ class LocalRunner:
         performer = Performer(
             registry, self._services, self._logbook, self._bodies, limits or ConcurrencyLimits()
         )
-        self._parts = ActorParts(store, performer, ports.clock, self._forget)
+        self._parts = ActorParts(store, performer, ports.clock, idle_seconds, self._forget)
         self._actors: dict[ExecutionID, ExecutionActor] = {}
         self._feeds: dict[ExecutionID, EventFeed] = {}
         self._ended: OrderedDict[ExecutionID, ExecutionView] = OrderedDict()

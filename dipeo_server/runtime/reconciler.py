@@ -37,7 +37,7 @@ class Reconciler:
         self._inflight = Inflight(self._work, post, ended)
         self._due: dict[int, Command | None] = {}
         self._is_torn = False
-        self._seen: Callable[[], ExecutionState]
+        self._seen: Callable[[], ExecutionState] = _nothing
 
     def __len__(self) -> int:
         return len(self._inflight)
@@ -64,6 +64,7 @@ class Reconciler:
             (ahead if is_free else self._due)[index] = command
         self._seen = lambda: machine.state
         self._inflight.reconcile(ahead, GRACE_SECONDS)
+        self._seen = _nothing
 
     def reconcile(self, machine: ExecutionMachine) -> None:
         """Start and stop what the state, which is durable, wants to be started and stopped."""
@@ -78,6 +79,7 @@ class Reconciler:
             self._is_torn = False
         self._seen = _as_of_now(state)
         self._inflight.reconcile(due, state.ending.grace_seconds if state.ending else GRACE_SECONDS)
+        self._seen = _nothing
         for index, command in due.items():
             run = state.running.get(index)
             if command is None and run is not None and not self._inflight.has(run):
@@ -112,6 +114,18 @@ class Reconciler:
         while (left := (due_at - self._clock.now()).total_seconds()) > 0:
             await self._clock.sleep(left)
         return TimerFired(run)
+
+
+def moment_of(signal: Signal, state: ExecutionState, now: datetime) -> datetime:
+    """When it happened: a timer that fired was due, even if the clock was put back since."""
+    if not isinstance(signal, TimerFired):
+        return now
+    waiting = state.waiting.get(state.diagram.index_of[signal.node_run.node])
+    return max(now, waiting.due_at) if waiting and waiting.due_at else now
+
+
+def _nothing() -> ExecutionState:
+    raise AssertionError("handlers are entered by look and reconcile only")
 
 
 def _as_of_now(state: ExecutionState) -> Callable[[], ExecutionState]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 
@@ -13,18 +12,16 @@ from dipeo_server.domains.execution.events import (
     BarrierWaiting,
     Durability,
     NodeStarted,
-    Recorded,
 )
 from dipeo_server.domains.execution.ids import BarrierID, ExecutionID, NodeRun, Seq
-from dipeo_server.domains.execution.output import WaitForPerson
 from dipeo_server.domains.execution.runner import Accepted
 from dipeo_server.domains.execution.signals import AbortRequested, BarrierDecided
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import StorageFull
 from dipeo_server.runtime.actor import AHEAD_EVENTS_MAX
 from dipeo_server.storage.memory import MemoryStore
-from tests.runtime.watched import WatchedStore
-from tests.runtime.world import Gate, World, no_actor_is_left, seqs, soon, world
+from tests.runtime.watched import WatchedStore, full
+from tests.runtime.world import Gate, World, asks, no_actor_is_left, seqs, soon, world
 
 
 @pytest.fixture
@@ -32,17 +29,9 @@ def store() -> WatchedStore:
     return WatchedStore(MemoryStore())
 
 
-def full(events: Sequence[Recorded]) -> Exception:
-    return StorageFull("The disk is full.")
-
-
 def approve(running: World, id_: ExecutionID) -> asyncio.Task[Accepted]:
     decided = BarrierDecided(BarrierID("g", 1), BarrierAction.APPROVE)
     return asyncio.create_task(running.runner.signal(id_, decided))
-
-
-async def asks(ctx: ExecutionContext) -> WaitForPerson:
-    return WaitForPerson("approval", "go on?")
 
 
 def chain(count: int) -> str:

@@ -18,6 +18,7 @@ from dipeo_server.domains.execution.ports import (
     LogRecord,
     StateStore,
 )
+from dipeo_server.errors import ConcurrentAppend, StorageFull
 
 FaultOf = Callable[[Sequence[Recorded]], Exception | None]
 """What keeps an append of these events from being committed, if anything does."""
@@ -128,3 +129,13 @@ class WatchedStore:
     async def close(self) -> None:
         """Close the store."""
         await self._store.close()
+
+
+def full(events: Sequence[Recorded]) -> Exception:
+    """The fault of a disk that has no room for anything."""
+    return StorageFull(f"There is no room for {len(events)} events.")
+
+
+def overtaken(events: Sequence[Recorded]) -> Exception:
+    """The fault that another process writes to the log, too."""
+    return ConcurrentAppend(f"The log does not end before {events[0].seq}.")

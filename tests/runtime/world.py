@@ -12,12 +12,13 @@ from typing import Any, TypeAlias
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.diagram.model import DomainNode
 from dipeo_server.domains.execution.context import ExecutionContext
-from dipeo_server.domains.execution.events import Event, Recorded
-from dipeo_server.domains.execution.ids import ExecutionID, Seq
-from dipeo_server.domains.execution.output import HandlerResult, create_node_output
+from dipeo_server.domains.execution.events import BarrierAction, Event, Recorded
+from dipeo_server.domains.execution.ids import BarrierID, ExecutionID, Seq
+from dipeo_server.domains.execution.output import HandlerResult, WaitForPerson, create_node_output
 from dipeo_server.domains.execution.ports import ChildRun, Clock, StateStore
 from dipeo_server.domains.execution.registry import HandlerRegistry, Registration
-from dipeo_server.domains.execution.runner import StartExecution
+from dipeo_server.domains.execution.runner import Accepted, StartExecution
+from dipeo_server.domains.execution.signals import BarrierDecided
 from dipeo_server.domains.execution.state import ExecutionView
 from dipeo_server.errors import FileMissing
 from dipeo_server.runtime.clock import SystemClock
@@ -127,6 +128,19 @@ class World:
         raise AssertionError(f"{execution_id} ended without {kind.__name__}")
 
 
+async def asks(ctx: ExecutionContext) -> WaitForPerson:
+    """A deed: ask for approval."""
+    return WaitForPerson("approval", f"{ctx.node_run.node}: go on?")
+
+
+def tell(
+    running: World, id_: ExecutionID, action: BarrierAction, node: str = "g"
+) -> asyncio.Task[Accepted]:
+    """Decide a barrier; the signal is in the inbox as soon as the task has begun."""
+    decided = BarrierDecided(BarrierID(node, 1), action)
+    return asyncio.create_task(running.runner.signal(id_, decided))
+
+
 async def soon(is_so: Callable[[], bool]) -> None:
     """Let everybody else run until something is so."""
     async with asyncio.timeout(SECONDS_MAX):
@@ -148,6 +162,7 @@ async def world(
     children: Mapping[str, str] | None = None,
     clock: Clock | None = None,
     free: Sequence[str] = (),
+    idle_seconds: float = 20.0,
 ) -> AsyncIterator[World]:
     """A recovered runner; `children` are diagrams by name. The store stays open."""
     visits = Visits(deeds or {})
@@ -162,7 +177,9 @@ async def world(
     models = ModelServices(base_urls={}, keys={})
     code = ProcessCodeRunner(Path(), files)
     ports = RunnerPorts(clock or SystemClock(), files, code, models, load_child)
-    runner = LocalRunner(store, visits.registry(free=free), ports, limits)
+    runner = LocalRunner(
+        store, visits.registry(free=free), ports, limits, idle_seconds=idle_seconds
+    )
     try:
         await runner.recover()
         yield World(runner, visits, store, known)
