@@ -1,4 +1,4 @@
-"""The command line: `serve`, `run`, `validate`, `render`, upkeep of stores, exports."""
+"""The command line: `serve`, `run`, `validate`, `render`, `convert`, upkeep of stores, exports."""
 
 from __future__ import annotations
 

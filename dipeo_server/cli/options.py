@@ -28,6 +28,14 @@ class Drawing(StrEnum):
     PNG = "png"
 
 
+class DiagramFormat(StrEnum):
+    """How a diagram is written."""
+
+    LIGHT = "light"
+    NATIVE = "native"
+    READABLE = "readable"
+
+
 class Auth(StrEnum):
     """Who may do what."""
 
@@ -137,5 +145,22 @@ To: TypeAlias = Annotated[
         "--to",
         case_sensitive=False,
         help="svg and png need Graphviz.  [default: by the end of --output, else dot]",
+    ),
+]
+
+# --- convert ------------------------------------------------------------------------------------
+
+ToFormat: TypeAlias = Annotated[
+    DiagramFormat | None,
+    typer.Option(
+        "--to", case_sensitive=False, help="The format to write.  [default: by the end of --output]"
+    ),
+]
+FromFormat: TypeAlias = Annotated[
+    DiagramFormat | None,
+    typer.Option(
+        "--from",
+        case_sensitive=False,
+        help="The format of FILE.  [default: by its end, else by what it says]",
     ),
 ]

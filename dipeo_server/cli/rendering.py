@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from dipeo_server.cli.options import Drawing
 from dipeo_server.cli.outcome import ExitCode, Unusable, tell
 from dipeo_server.cli.problems import line_of
 from dipeo_server.cli.validation import as_in_the_api
+from dipeo_server.cli.writing import write_output
 from dipeo_server.domains.diagram.formats.detect import read_diagram
 from dipeo_server.domains.diagram.model import DomainDiagram
 from dipeo_server.domains.diagram.rendering.composing import compose_document
@@ -45,7 +45,7 @@ def render_file(file: Path, base_dir: Path, *, to: Drawing | None, output: Path 
     drawn = text_of(compose_document(diagram, specs), format_).encode()
     if format_ in IMAGES:
         drawn = asyncio.run(image_renderer().draw(drawn.decode(), IMAGES[format_]))
-    _write(drawn, output)
+    write_output(drawn, output)
     return ExitCode.COMPLETED
 
 
@@ -68,16 +68,3 @@ def _read(file: Path, base_dir: Path, specs: Mapping[str, NodeSpec]) -> DomainDi
         if problem.is_error:
             tell(line_of(as_in_the_api(problem), file))
     return loaded.diagram
-
-
-def _write(drawn: bytes, output: Path | None) -> None:
-    if output is None:
-        with contextlib.suppress(BrokenPipeError):
-            sys.stdout.buffer.write(drawn)
-            sys.stdout.buffer.flush()
-        return
-    try:
-        output.write_bytes(drawn)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise Unusable(f"Cannot write {output}: {reason}.") from error

@@ -15,6 +15,7 @@ COMMANDS = [
     "run",
     "validate",
     "render",
+    "convert",
     "verify",
     "prune",
     "backup",
