@@ -107,6 +107,7 @@ async def backend(
             check_expression=check_expression,
             allowed_hosts=LOOPBACK_HOSTS,
             is_ready=lambda: not runner.is_closing,
+            storage_problem=lambda: store.problem,
         )
     finally:
         await runner.close()

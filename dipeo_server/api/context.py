@@ -20,6 +20,7 @@ from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, Seq
 from dipeo_server.domains.execution.runner import Runner
 from dipeo_server.domains.execution.state import ExecutionView
+from dipeo_server.errors import DipeoError
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -65,7 +66,7 @@ class ApiServices:
     """Everything the API needs of the other rooms.
 
     `allowed_hosts`: names that the Host header may have, without port; None = any. `is_ready`
-    tells whether executions are being served.
+    tells whether executions are being served, `storage_problem` why no event can be stored.
     """
 
     runner: Runner
@@ -77,6 +78,7 @@ class ApiServices:
     limits: ApiLimits = field(default_factory=ApiLimits)
     allowed_hosts: frozenset[str] | None = None
     is_ready: Callable[[], bool] = lambda: True
+    storage_problem: Callable[[], DipeoError | None] = lambda: None
 
 
 class OncePerKey(Generic[K, T]):

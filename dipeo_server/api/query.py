@@ -17,7 +17,7 @@ from dipeo_server.api.types.arguments import After, Before, First, Last
 from dipeo_server.api.types.described import computed, object_type
 from dipeo_server.api.types.diagram import DiagramReport, diagram_report
 from dipeo_server.api.types.diagram_list import DiagramConnection, diagram_page
-from dipeo_server.api.types.enums import DiagramFormat
+from dipeo_server.api.types.enums import DiagramFormat, ErrorCode
 from dipeo_server.api.types.execution import (
     Barrier,
     Diagram,
@@ -89,7 +89,7 @@ class Query:
     def server_info(self, info: Info) -> ServerInfo:
         """What the server is, and what it allows."""
         services = info.context.services
-        facts = services.facts
+        facts, problem = services.facts, services.storage_problem()
         return ServerInfo(
             version=facts.version,
             schema_hash=info.context.schema_hash(),
@@ -99,6 +99,7 @@ class Query:
                 | dict(facts.limits)
             ),
             store=facts.store,
+            storage_problem=None if problem is None else ErrorCode(problem.code),
             runner=facts.runner,
         )
 

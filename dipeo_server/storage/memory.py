@@ -17,6 +17,7 @@ from dipeo_server.domains.execution.ports import (
     KeyedAnswer,
     LogRecord,
 )
+from dipeo_server.errors import DipeoError
 from dipeo_server.storage.blobs import MemoryBlobs
 from dipeo_server.storage.memory_diagrams import MemoryDiagrams
 from dipeo_server.storage.refusals import (
@@ -40,6 +41,7 @@ class MemoryStore:
         self._is_closed = False
         self.commits = 0
         self.blobs = MemoryBlobs()
+        self.problem: DipeoError | None = None
         self.diagrams = MemoryDiagrams(self._check_open, self._keep_diagram_answer)
 
     async def append(

@@ -8,7 +8,7 @@ from typing import Protocol
 from dipeo_server.domains.execution.blobs import Blobs
 from dipeo_server.domains.execution.diagram_store import DiagramStore
 from dipeo_server.domains.execution.ports import StateStore
-from dipeo_server.errors import InvalidInput
+from dipeo_server.errors import DipeoError, InvalidInput
 from dipeo_server.storage.memory import MemoryStore
 from dipeo_server.storage.sqlite import SQLiteStore
 
@@ -17,6 +17,11 @@ _HINT = "Use sqlite:PATH, a bare path (which means the same), or memory:."
 
 class Store(StateStore, Protocol):
     """Executions and diagrams in one place: closing it closes both."""
+
+    @property
+    def problem(self) -> DipeoError | None:
+        """What keeps events from being stored at present; None if nothing does."""
+        ...
 
     @property
     def blobs(self) -> Blobs:

@@ -25,7 +25,7 @@ from dipeo_server.domains.execution.ports import (
     KeyedAnswer,
     LogRecord,
 )
-from dipeo_server.errors import DamagedLog, StorageError
+from dipeo_server.errors import DamagedLog, DipeoError, StorageError
 from dipeo_server.storage.appending import Append
 from dipeo_server.storage.blobs import FileBlobs, blobs_folder
 from dipeo_server.storage.chain import EventRow
@@ -124,6 +124,11 @@ class SQLiteStore:
     def commits(self) -> int:
         """How many transactions have been committed since it was opened."""
         return self._writer.commits
+
+    @property
+    def problem(self) -> DipeoError | None:
+        """What keeps events from being stored at present; None if nothing does."""
+        return self._writer.problem
 
     async def close(self) -> None:
         """Commit what is queued, then release everything; goes on even if its caller does not."""

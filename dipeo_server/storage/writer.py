@@ -8,6 +8,7 @@ await falls between BEGIN and COMMIT, and a cancelled caller does not cancel its
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +22,10 @@ from dipeo_server.storage.chain import ChainEnd
 from dipeo_server.storage.refusals import closed
 
 BATCH_UNITS_MAX: Final = 512
+FREE_BYTES_MIN: Final = 1024 * 1024
+"""With less than that, a disk that was full still is."""
+PROBE_SECONDS: Final = 1.0
+"""After a commit that failed: how long until it is tried whether the disk takes anything again."""
 
 Work = Callable[["BatchConnection"], None]
 """Runs in the connection's thread, inside a savepoint; what it raises undoes it, and it alone."""
@@ -80,7 +85,10 @@ def _concerns_the_store(error: Exception) -> bool:
 
 
 class Writer:
-    """Owns the write connection; one task commits batch after batch."""
+    """Owns the write connection; one task commits batch after batch.
+
+    `problem` is what kept the last batch from being committed, None if nothing did.
+    """
 
     def __init__(self, connection: aiosqlite.Connection, raw: BatchConnection) -> None:
         self._connection = connection
@@ -89,6 +97,8 @@ class Writer:
         self._wake = asyncio.Event()
         self._is_closing = False
         self.commits = 0
+        self.problem: DipeoError | None = None
+        self._probe: asyncio.TimerHandle | None = None
         self._task = asyncio.create_task(self._serve(), name="store writer")
 
     def put(self, work: Work) -> asyncio.Future[None]:
@@ -114,6 +124,8 @@ class Writer:
         """Commit what is queued, then stop."""
         self._is_closing = True
         self._wake.set()
+        if self._probe is not None:
+            self._probe.cancel()
         await asyncio.wait([self._task])
         while self._queue:  # Only if the loop itself is being torn down.
             _tell(self._queue.popleft(), closed())
@@ -137,12 +149,45 @@ class Writer:
                 unit.done.cancel()
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must learn of it.
+            self._note(storage_error(error))
             for unit in batch:
                 _tell(unit, error)
             return
         self.commits += 1
+        self.problem = None
         for unit in batch:
             _tell(unit, unit.error)
+
+    def _note(self, problem: DipeoError) -> None:
+        """Remember what is wrong; find out soon whether it still is, even if nobody else tries."""
+        self.problem = problem
+        if self._probe is not None:
+            self._probe.cancel()
+        if not self._is_closing:
+            self._probe = asyncio.get_running_loop().call_later(PROBE_SECONDS, self._try_again)
+
+    def _try_again(self) -> None:
+        self._probe = None
+        if self.problem is not None and not self._is_closing:
+            self.put(_write_something).add_done_callback(self._conclude)
+
+    def _conclude(self, tried: asyncio.Future[None]) -> None:
+        error = None if tried.cancelled() else tried.exception()
+        if isinstance(error, DipeoError):
+            self._note(error)
+
+
+def _write_something(connection: BatchConnection) -> None:
+    """Writes a page as it is, since a commit of nothing would always go well.
+
+    A page may find room where a whole append would not: raises StorageFull where there is none.
+    """
+    _, _, file = connection.execute("PRAGMA database_list").fetchone()
+    disk = os.statvfs(file)
+    if disk.f_bavail * disk.f_frsize < FREE_BYTES_MIN:
+        raise _full()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute(f"PRAGMA user_version = {version}")
 
 
 def _tell(unit: Unit, error: Exception | None) -> None:
@@ -154,12 +199,16 @@ def _tell(unit: Unit, error: Exception | None) -> None:
         unit.done.set_exception(storage_error(error))
 
 
+def _full() -> StorageFull:
+    return StorageFull("The disk that holds the store is full.")
+
+
 def storage_error(error: Exception) -> DipeoError:
     """What an error on the way to the disk is to the rest of the program."""
     if isinstance(error, DipeoError):
         return error
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        return StorageFull("The disk that holds the store is full.")
+        return _full()
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     failure = StorageError(f"The store failed: {error} ({name}).")
     failure.__cause__ = error

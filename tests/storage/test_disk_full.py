@@ -11,6 +11,7 @@ import pytest
 
 from dipeo_server.errors import StorageFull
 from dipeo_server.storage.sqlite import SQLiteStore
+from tests.runtime.world import soon
 from tests.storage.disks import grow, small_disk
 from tests.storage.records import ONE, TWO, execution, extend, line
 
@@ -58,6 +59,23 @@ async def test_reading_goes_on_and_so_does_everything_once_there_is_space(
     await extend(store, ONE, after=tail)
     await extend(store, TWO)
     assert len(await store.read(ONE, limit=1_000)) == tail + 1
+
+
+async def test_it_is_told_as_long_as_it_is_so_even_if_nobody_writes(
+    store: SQLiteStore, disk: Path
+) -> None:
+    assert not is_full(store)
+    await fill(store)
+    assert is_full(store)
+    tries = store.commits
+    await soon(lambda: store.commits > tries + 1)  # A page finds room in the write-ahead log.
+    assert is_full(store)
+    grow(disk, size="16m")
+    await soon(lambda: not is_full(store))
+
+
+def is_full(store: SQLiteStore) -> bool:
+    return isinstance(store.problem, StorageFull)
 
 
 async def test_all_of_a_batch_are_told_and_none_of_it_is_there(

@@ -6,6 +6,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from dipeo_server.api.types.described import object_type
+from dipeo_server.api.types.enums import ErrorCode
 
 
 @object_type
@@ -17,4 +18,7 @@ class ServerInfo:
     isolation: str = strawberry.field(description="What holds the code of diagrams in.")
     limits: JSON = strawberry.field(description="Every limit by its name.")
     store: str = strawberry.field(description="What keeps its runs.")
+    storage_problem: ErrorCode | None = strawberry.field(
+        description="Why no change can be stored at present (STORAGE_FULL); null = it can."
+    )
     runner: str = strawberry.field(description="What runs them.")
