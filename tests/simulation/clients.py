@@ -37,6 +37,10 @@ _STATUS = {
 }
 
 
+Wish = Callable[[LocalRunner, IdempotencyKey], Awaitable[Accepted]]
+"""What a client wants, with its key."""
+
+
 class ConnectionLost(Exception):
     """The server died, or the client hung up, before there was an answer."""
 
@@ -62,14 +66,19 @@ class Outside:
     scenario: Scenario
     events: Callable[[AsyncGenerator[Recorded, None]], AsyncGenerator[Recorded, None]]
 
-    async def insist(
-        self,
-        mutation: str,
-        about: str,
-        what: Callable[[LocalRunner, IdempotencyKey], Awaitable[Accepted]],
-        name: str,
+    async def insist(self, mutation: str, about: str, what: Wish, name: str) -> Accepted | Rejected:
+        """Ask with an idempotency key until there is an answer; now and then again, to be sure."""
+        answer = await self._until_answered(mutation, about, what, name)
+        if isinstance(answer, Accepted) and self.chance.random() < 0.3:
+            await asyncio.sleep(self.chance.uniform(0, 2))
+            again = await self._until_answered(mutation, about, what, name)
+            if isinstance(again, Rejected):
+                self.witness.accuse("the same key gets the same answer", f"{name}: {again}")
+        return answer
+
+    async def _until_answered(
+        self, mutation: str, about: str, what: Wish, name: str
     ) -> Accepted | Rejected:
-        """Ask with an idempotency key, again and again, until there is an answer."""
         key = IdempotencyKey("client", name, mutation, about)
 
         async def asking(runner: LocalRunner) -> Accepted:
@@ -114,15 +123,13 @@ class RunClient:
             error_strategy=plan.strategy,
             durability=self._outside.scenario.mode,
         )
-        repeats = 2 if self._outside.chance.random() < 0.3 else 1
-        for _ in range(repeats):
-            answer = await self._outside.insist(
-                "start", "", lambda runner, key: runner.start(request, key), f"start {plan.name}"
-            )
-            if isinstance(answer, Rejected):
-                self._outside.witness.accuse("a start is accepted", f"{plan.name}: {answer}")
-                return
-            self.execution_id = answer.execution_id
+        answer = await self._outside.insist(
+            "start", "", lambda runner, key: runner.start(request, key), f"start {plan.name}"
+        )
+        if isinstance(answer, Rejected):
+            self._outside.witness.accuse("a start is accepted", f"{plan.name}: {answer}")
+            return
+        self.execution_id = answer.execution_id
         self.is_accepted.set()
 
     async def abort(self) -> None:
@@ -213,6 +220,24 @@ class RunClient:
                 "a repeated request is the same request", f"{name}: {answer}"
             )
         return answer if isinstance(answer, Rejected) else None
+
+
+async def compare(outside: Outside, execution_id: ExecutionID) -> None:
+    """Look at an execution once more through a process that has just begun."""
+
+    async def look(runner: LocalRunner) -> None:
+        durable = outside.witness.disk.logs[execution_id]
+        name = outside.witness.name_of(execution_id)
+        found = list(await runner.read_events(execution_id, after=Seq(0), limit=100_000))
+        if found != durable:
+            outside.witness.accuse("a new process finds the log", name)
+        seen = await runner.view(execution_id)
+        if seen is None or seen.last_seq < len(found):
+            outside.witness.accuse("a new process finds every execution", name)
+        else:
+            outside.witness.shown(seen)
+
+    await outside.server.ask(look)
 
 
 async def follow(outside: Outside, client: RunClient, number: int) -> None:

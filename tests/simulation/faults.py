@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from dipeo_server.domains.execution.blobs import Blobs
-from dipeo_server.domains.execution.events import Event, ExecutionStarted, Recorded
-from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.domains.execution.blobs import BlobRef, Blobs
+from dipeo_server.domains.execution.envelope import Envelope
+from dipeo_server.domains.execution.events import (
+    Event,
+    ExecutionStarted,
+    NodeCompleted,
+    NodeReported,
+    NodeStarted,
+    Recorded,
+)
+from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.ports import (
     ExecutionPage,
     ExecutionQuery,
@@ -40,6 +50,7 @@ class CrashPoint(StrEnum):
     BEFORE_EFFECT = "in a handler, before its effect"
     AFTER_EFFECT = "in a handler, after its effect"
     POSTED = "result posted, not received"
+    BEFORE_BLOB = "before a large body is kept"
     RECOVERING = "while recovering"
     ANYWHERE = "between any two callbacks"
 
@@ -105,10 +116,20 @@ class DiskHabits:
 
 
 @dataclass(slots=True)
+class Known:
+    """What the durable log of one execution says, for oracles that ask often."""
+
+    started: set[NodeRun] = field(default_factory=set)
+    completed: set[tuple[str, int]] = field(default_factory=set)
+    bodies: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class Disk:
     """What survives a crash. `logs` is the truth that oracles read: what is durable, in order.
 
-    `names` are those that tests give executions, since their ids are random.
+    `names` are those that tests give executions, since their ids are random; `lost` are events
+    that refer to blobs that are not there.
     """
 
     chance: random.Random
@@ -116,7 +137,8 @@ class Disk:
     store: MemoryStore = field(default_factory=MemoryStore)
     logs: dict[ExecutionID, list[Recorded]] = field(default_factory=dict)
     names: dict[ExecutionID, str] = field(default_factory=dict)
-    keys: set[tuple[str, str]] = field(default_factory=set)
+    known: dict[ExecutionID, Known] = field(default_factory=dict)
+    lost: list[Recorded] = field(default_factory=list)
     appends_failed: int = 0
     reads_failed: int = 0
 
@@ -179,7 +201,29 @@ class Disk:
         self.logs.setdefault(execution_id, []).extend(written)
         if execution_id not in self.names:
             self.names[execution_id] = self._name(written[0].event)
-        self.keys |= {(each.idempotency.principal, each.idempotency.key) for each in answers}
+        for recorded in written:
+            self._learn(self.known.setdefault(execution_id, Known()), recorded)
+
+    def _learn(self, known: Known, recorded: Recorded) -> None:
+        match recorded.event:
+            case NodeStarted(node_run=run):
+                known.started.add(run)
+            case NodeCompleted(node_run=run, output=envelope):
+                known.completed.add((run.node, run.occurrence))
+                known.bodies.add(str(self._body(recorded, envelope)))
+            case NodeReported(output=Envelope() as envelope):
+                known.bodies.add(str(self._body(recorded, envelope)))
+            case _:
+                pass
+
+    def _body(self, recorded: Recorded, envelope: Envelope) -> Any:
+        if envelope.blob is None:
+            return envelope.body
+        try:
+            return json.loads(self.store.blobs.read(envelope.blob))
+        except StorageError:
+            self.lost.append(recorded)
+            return None
 
 
 def as_written(recorded: Recorded) -> Recorded:
@@ -189,13 +233,36 @@ def as_written(recorded: Recorded) -> Recorded:
     return replace(recorded, event=CODEC.decode(event.kind, payload, CODEC.version_of(event.kind)))
 
 
+class FaultyBlobs:
+    """One process's way to the blobs on the disk: the port Blobs, with a fate."""
+
+    def __init__(self, disk: Disk, fate: Fate) -> None:
+        self._disk = disk
+        self._fate = fate
+
+    async def put(self, data: bytes) -> BlobRef:
+        """Keep the bytes, if all goes well."""
+        await self._fate.passes(CrashPoint.BEFORE_BLOB)
+        await self._disk.works(is_reading=False)
+        return await self._disk.store.blobs.put(data)
+
+    async def get(self, ref: BlobRef) -> bytes:
+        """Read the bytes; slowly perhaps, but a disk that cannot be read fails the node."""
+        await asyncio.sleep(0)
+        return await self._disk.store.blobs.get(ref)
+
+    def read(self, ref: BlobRef) -> bytes:
+        """What `get` does."""
+        return self._disk.store.blobs.read(ref)
+
+
 class FaultyStore:
     """One process's way to the disk: the port StateStore, with a fate."""
 
     def __init__(self, disk: Disk, fate: Fate) -> None:
         self._disk = disk
         self.fate = fate
-        self.blobs: Blobs = disk.store.blobs
+        self.blobs: Blobs = FaultyBlobs(disk, fate)
         self.is_recovering = False
 
     async def append(

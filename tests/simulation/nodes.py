@@ -25,9 +25,10 @@ from tests.reference.outcome import output_value
 from tests.simulation.faults import CrashPoint, Fate
 from tests.simulation.loop import current_process
 from tests.simulation.oracles import Witness
-from tests.simulation.scenario import CHILD, CHILD_PLAN, SPECS, Behaviour, RunPlan
+from tests.simulation.scenario import CHILD, CHILD_PLAN, PADDING, SPECS, Behaviour, RunPlan
 
 FOR_EVER = 1e9
+LARGE_CHARACTERS = 300_000
 _CHILD_DIAGRAM = CHILD_PLAN.diagram
 
 Around = Callable[[AnyHandler], AnyHandler]
@@ -119,13 +120,18 @@ def _result(plan: RunPlan, behaviour: Behaviour, ctx: ExecutionContext) -> Handl
         return WaitForPerson("answer", value)
     if behaviour.type == "approval":
         return WaitForPerson("approval", value, timeout=60.0)
+    if behaviour.is_large and behaviour.delay is None:
+        value = value.ljust(LARGE_CHARACTERS, PADDING)
     output = create_node_output({_port(plan, ctx): value})
     return output if behaviour.delay is None else WaitUntil(behaviour.delay, output)
 
 
 def value_of(ctx: ExecutionContext) -> str:
     """What the reference interpreter says that this NodeRun puts out."""
-    inputs = {int(name.removeprefix("input_")): str(value) for name, value in ctx.inputs.items()}
+    inputs = {
+        int(name.removeprefix("input_")): str(value).rstrip(PADDING)
+        for name, value in ctx.inputs.items()
+    }
     return output_value(ctx.node_run.node, ctx.node_run.occurrence, inputs)
 
 

@@ -23,7 +23,7 @@ from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.runner import Accepted
 from dipeo_server.domains.execution.state import ExecutionView, view
 from dipeo_server.runtime.perform import ConcurrencyLimits
-from tests.simulation.faults import Disk
+from tests.simulation.faults import Disk, Known
 from tests.simulation.loop import Process
 
 
@@ -97,13 +97,11 @@ class Witness:
         self.counts["entries"] += 1
         what = f"{self.name_of(execution_id)} {short(run)}"
         self.tell(f"p{process.number} enters {what} ({spec.type})")
-        events = [each.event for each in self.disk.logs.get(execution_id, ())]
-        if any(isinstance(e, NodeCompleted) and visit(e.node_run) == visit(run) for e in events):
+        known = self.disk.known.get(execution_id, Known())
+        if visit(run) in known.completed:
             self.accuse("a completed visit is never entered again", what)
-        if (
-            not (spec.is_pure and self.mode is Durability.ADAPTIVE)
-            and NodeStarted(run) not in events
-        ):
+        may_be_ahead = spec.is_pure and self.mode is Durability.ADAPTIVE
+        if run not in known.started and not may_be_ahead:
             self.accuse("nothing starts before its NodeStarted is durable", what)
         inside = self.inside[process.number]
         if spec.holds_slot:
@@ -112,7 +110,8 @@ class Witness:
 
         def leave() -> None:
             inside.subtract([spec.type] if spec.holds_slot else [])
-            if self._is_late(execution_id, ABORT_SECONDS_MAX):
+            # What waits for a child waits for the child's own abort, which has to be committed.
+            if spec.holds_slot and self._is_late(execution_id, ABORT_SECONDS_MAX):
                 self.accuse("abort stops", f"{what} went on")
 
         return Entry(leave)
@@ -136,15 +135,10 @@ class Witness:
             self.accuse("abort stops", f"{what} had an effect")
         if self.effects[execution_id, run] > 1:
             self.accuse("an attempt has one effect at most", what)
-        events = [each.event for each in self.disk.logs.get(execution_id, ())]
-        if NodeStarted(run) not in events:
+        known = self.disk.known.get(execution_id, Known())
+        if run not in known.started:
             self.accuse("an effect rests on durable events", f"{what}: its start is not durable")
-        known = {
-            str(body)
-            for event in events
-            for body in (getattr(getattr(event, "output", None), "body", None),)
-        }
-        if lost := {str(value) for value in inputs.values()} - known:
+        if lost := {str(value) for value in inputs.values()} - known.bodies:
             self.accuse("an effect rests on durable events", f"{what}: {lost} is not durable")
 
     # --- what clients see -----------------------------------------------------------------------

@@ -24,6 +24,8 @@ from tests.simulation.loop import Order
 ITERATIONS_MAX = 3
 TIMEOUT_SECONDS = 5.0
 CHILD = "child"
+PADDING = " "
+"""What makes large bodies large."""
 
 _BOTH = Ports(outputs=("condtrue", "condfalse"))
 _RERUN = AfterCrash.RERUN
@@ -80,7 +82,7 @@ class Behaviour:
     """What a node does each time: how long it works before and after its effect (seconds).
 
     It fails or hangs in its first entries, is slow to obey when cancelled (`stubborn` seconds),
-    waits `delay` seconds in a timer, or tells its result early.
+    waits `delay` seconds in a timer, tells its result early, or tells more than fits in a log.
     """
 
     type: str
@@ -91,6 +93,7 @@ class Behaviour:
     stubborn: float = 0.0
     delay: float | None = None
     is_early: bool = False
+    is_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +124,13 @@ class RunPlan:
     start_at: float = 0.0
     abort_at: float | None = None
     readers: tuple[Reader, ...] = ()
+    cap: int = ITERATIONS_MAX
     specs: Mapping[str, NodeSpec] = field(default_factory=lambda: SPECS)
 
     @property
     def diagram(self) -> ExecutableDiagram:
         """What the runner is given."""
-        return executable(self.sketch, self.behaviours, self.specs)
+        return executable(self.sketch, self.behaviours, self.specs, self.cap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +154,14 @@ class Scenario:
 
 
 def executable(
-    sketch: Sketch, behaviours: tuple[Behaviour, ...], specs: Mapping[str, NodeSpec] = SPECS
+    sketch: Sketch, behaviours: tuple[Behaviour, ...], specs: Mapping[str, NodeSpec], cap: int
 ) -> ExecutableDiagram:
-    """The sketch with these node types; edge n is the input `input_n`."""
+    """The sketch with these node types; edge n is the input `input_n`.
+
+    `cap` is the limit of nodes without a limit of their own.
+    """
     nodes = tuple(
-        DomainNode(name, name, behaviour.type, name, _props(sketch, index, behaviour))
+        DomainNode(name, name, behaviour.type, name, _props(sketch, index, behaviour, cap))
         for index, (name, behaviour) in enumerate(zip(sketch.names, behaviours, strict=True))
     )
     edges = tuple(
@@ -170,11 +177,11 @@ def executable(
     return assemble(DomainDiagram(nodes, edges), specs)[0]
 
 
-def _props(sketch: Sketch, index: int, behaviour: Behaviour) -> dict[str, Any]:
+def _props(sketch: Sketch, index: int, behaviour: Behaviour, cap: int) -> dict[str, Any]:
     join = sketch.joins[index]
     policies = {"ALL": "all", "ANY": "any", "FIRST": "first"}
     policy = {"join": "k_of_n", "k": join} if isinstance(join, int) else {"join": policies[join]}
-    props = {"max_iteration": sketch.limits[index] or ITERATIONS_MAX, **policy}
+    props = {"max_iteration": sketch.limits[index] or cap, **policy}
     tries = behaviour.fails + behaviour.hangs + 1
     if tries > 1:
         retry = {"attempts": tries, "initial_seconds": 0.2, "backoff": "constant"}
@@ -186,6 +193,8 @@ def scenario(seed: int, mode: Durability, *, spared: Collection[Danger] = ()) ->
     """What happens in the simulation of that seed; neither mode nor `spared` changes the rest."""
     chance = random.Random(seed)
     runs = tuple(_run_plan(chance, f"run{number}") for number in range(_few(chance, 3)))
+    if chance.random() < 0.02:
+        runs = (_long_run(chance, "run0"), *runs[1:])
     dooms = tuple(_doom(chance) for _ in range(chance.choice((0, 2, 3, 4, 5))))
     made = Scenario(
         seed,
@@ -245,6 +254,24 @@ def _run_plan(chance: random.Random, name: str) -> RunPlan:
     )
 
 
+def _long_run(chance: random.Random, name: str) -> RunPlan:
+    """A loop of many turns, most of it pure: longer than pages, rings and what runs ahead."""
+    turns = chance.randint(20, 230)
+    sketch = Sketch.parse("s -> h -> w -> c; c.f -> h; c.t -> e")
+    types = ("start", chance.choice(("pure", "pure", "work")), "pure", "condition", "endpoint")
+    return RunPlan(
+        name,
+        sketch,
+        sketch.script(c="F" * turns + "T"),
+        frozenset(),
+        tuple(Behaviour(type_) for type_ in types),
+        ErrorStrategy.COLLECT,
+        is_comparable=True,
+        readers=tuple(replace(_reader(chance), pause=0.0) for _ in range(2)),
+        cap=1_000,
+    )
+
+
 def _sketch(chance: random.Random, *, is_comparable: bool) -> tuple[Sketch, Script, Failures]:
     """A diagram that ends within a bearable number of steps."""
     while True:
@@ -272,6 +299,7 @@ def _behaviour(chance: random.Random, types: tuple[str, ...], *, may_wait: bool)
         stubborn=chance.choice((0.0, 0.0, 0.5, 2.5)),
         delay=chance.uniform(0, 2) if may_wait and chance.random() < 0.1 else None,
         is_early=chance.random() < 0.1,
+        is_large=chance.random() < 0.08,
     )
 
 
@@ -293,6 +321,7 @@ _USUAL = {
     CrashPoint.BEFORE_EFFECT: 5,
     CrashPoint.AFTER_EFFECT: 5,
     CrashPoint.POSTED: 7,
+    CrashPoint.BEFORE_BLOB: 2,
     CrashPoint.RECOVERING: 3,
     CrashPoint.ANYWHERE: 400,
 }

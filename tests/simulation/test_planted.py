@@ -179,13 +179,23 @@ def disobedient(handler: AnyHandler) -> AnyHandler:
         (twice, "an attempt has one effect at most"),
         (never, "effects happen at least once"),
         (never, "the result is the reference's"),
-        (disobedient, "abort stops"),
     ],
 )
 def test_handlers_that_are_entered_wrongly_are_noticed(
     around: Callable[[AnyHandler], AnyHandler], oracle: str
 ) -> None:
     assert oracle in accused(Plants(handlers=around), Durability.ADAPTIVE, oracle)
+
+
+def aborted(world: Scenario) -> Scenario:
+    """Somebody ends every run soon."""
+    runs = tuple(replace(plan, abort_at=0.2, is_comparable=False) for plan in world.runs)
+    return kept(replace(world, runs=runs))
+
+
+def test_handlers_that_go_on_behind_an_abort_are_noticed() -> None:
+    plants, oracle = Plants(handlers=disobedient), "abort stops"
+    assert oracle in accused(plants, Durability.ADAPTIVE, oracle, aborted)
 
 
 async def skipping(events: AsyncGenerator[Recorded, None]) -> AsyncGenerator[Recorded, None]:

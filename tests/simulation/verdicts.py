@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from dipeo_server.domains.execution.blobs import Blobs
 from dipeo_server.domains.execution.events import (
     BarrierResolved,
     Event,
@@ -27,7 +29,7 @@ from dipeo_server.domains.execution.status import (
 from tests.reference.interpreter import run as interpret
 from tests.reference.outcome import Outcome
 from tests.simulation.oracles import Ack, Found, Violation, Witness, judge_log, short, visit
-from tests.simulation.scenario import ITERATIONS_MAX, Person, RunPlan, Scenario
+from tests.simulation.scenario import PADDING, Person, RunPlan, Scenario
 
 Log = Sequence[Recorded]
 
@@ -35,6 +37,8 @@ Log = Sequence[Recorded]
 def judge(scenario: Scenario, witness: Witness) -> Found:
     """Everything that can be said at the end."""
     logs, names = witness.disk.logs, witness.disk.names
+    for lost in witness.disk.lost:
+        yield Violation("a blob is kept before its event", f"{lost.seq} {type(lost.event)}")
     for execution_id, log in logs.items():
         yield from judge_log(names[execution_id], log)
         yield from _abort_stops(names[execution_id], log)
@@ -48,7 +52,7 @@ def judge(scenario: Scenario, witness: Witness) -> Found:
         found = [log for execution_id, log in logs.items() if names[execution_id] == plan.name]
         if len(found) > 1:
             yield Violation("a key starts one execution", f"{plan.name}: {len(found)}")
-        yield from _is_settled(plan, found[0] if found else [])
+        yield from _is_settled(plan, found[0] if found else [], witness.disk.store.blobs)
 
 
 def _is_prefix(reader: str, received: Log, log: Log) -> Found:
@@ -115,7 +119,7 @@ def _results_have_effects(witness: Witness, execution_id: ExecutionID, log: Log)
 # --- how runs end -------------------------------------------------------------------------------
 
 
-def _is_settled(plan: RunPlan, log: Log) -> Found:
+def _is_settled(plan: RunPlan, log: Log, blobs: Blobs) -> Found:
     """A run ends, or can name the person whom it waits for."""
     if not log:
         yield Violation("every run ends or waits", f"{plan.name} was never accepted")
@@ -127,7 +131,7 @@ def _is_settled(plan: RunPlan, log: Log) -> Found:
     if plan.abort_at is None and state.status is ExecutionStatus.ABORTED:
         yield Violation("every run ends or waits", f"{plan.name} was aborted by nobody")
     if plan.is_comparable:
-        yield from _is_as_the_reference_says(plan, log, state)
+        yield from _is_as_the_reference_says(plan, log, state, blobs)
 
 
 def _names_its_wait(plan: RunPlan, state: ExecutionState) -> Found:
@@ -146,9 +150,11 @@ def _ends_with_its_parent(name: str, log: Log, logs: Mapping[ExecutionID, Log]) 
         yield Violation("a child ends with its parent", f"{name} goes on")
 
 
-def _is_as_the_reference_says(plan: RunPlan, log: Log, state: ExecutionState) -> Found:
-    expected = interpret(plan.sketch, plan.script, min, plan.failures, cap=ITERATIONS_MAX)
-    for name, wanted, found in _differences(plan, log, state, expected):
+def _is_as_the_reference_says(
+    plan: RunPlan, log: Log, state: ExecutionState, blobs: Blobs
+) -> Found:
+    expected = interpret(plan.sketch, plan.script, min, plan.failures, cap=plan.cap)
+    for name, wanted, found in _differences(plan, _outputs(log, blobs), state, expected):
         what = f"{plan.name} {name}: {found}, should be {wanted}"
         yield Violation("the result is the reference's", what)
     wanted_status = ExecutionStatus.FAILED if expected.failed else ExecutionStatus.COMPLETED
@@ -157,18 +163,27 @@ def _is_as_the_reference_says(plan: RunPlan, log: Log, state: ExecutionState) ->
         yield Violation("the result is the reference's", what)
 
 
-def _differences(
-    plan: RunPlan, log: Log, state: ExecutionState, expected: Outcome
-) -> Iterable[tuple[str, object, object]]:
-    outputs: dict[str, dict[int, object]] = defaultdict(dict)
+def _outputs(log: Log, blobs: Blobs) -> Mapping[str, Mapping[int, object]]:
+    """By node and occurrence; None for what failed."""
+    found: dict[str, dict[int, object]] = defaultdict(dict)
     for recorded in log:
         match recorded.event:
             case NodeCompleted(node_run=run, output=envelope):
-                outputs[run.node][run.occurrence] = envelope.body
+                body = json.loads(blobs.read(envelope.blob)) if envelope.blob else envelope.body
+                found[run.node][run.occurrence] = str(body).rstrip(PADDING)
             case NodeFailed(node_run=run, will_retry=False):
-                outputs[run.node][run.occurrence] = None
+                found[run.node][run.occurrence] = None
             case _:
                 pass
+    return found
+
+
+def _differences(
+    plan: RunPlan,
+    outputs: Mapping[str, Mapping[int, object]],
+    state: ExecutionState,
+    expected: Outcome,
+) -> Iterable[tuple[str, object, object]]:
     for index, node in enumerate(expected.nodes):
         name, now = plan.sketch.names[index], state.nodes[index]
         yield from _unless_same(f"{name} status", node.status, now.status.value)
@@ -176,7 +191,7 @@ def _differences(
         yield from _unless_same(
             f"{name} reason", node.reason, now.skip_reason if is_skipped else None
         )
-        found = tuple(body for _, body in sorted(outputs[name].items()))
+        found = tuple(body for _, body in sorted(outputs.get(name, {}).items()))
         yield from _unless_same(f"{name} outputs", node.outputs, found)
         yield from _unless_same(f"{name} executed", node.executed, now.executed)
 

@@ -14,14 +14,17 @@ from typing import Any, TypeVar
 from structlog.testing import capture_logs
 
 from dipeo_server.domains.execution.events import Recorded
-from dipeo_server.domains.execution.ports import StateStore
+from dipeo_server.domains.execution.ids import ExecutionID
+from dipeo_server.domains.execution.machine.machine import ExecutionMachine
+from dipeo_server.domains.execution.ports import ExecutionSummary, StateStore
+from dipeo_server.domains.execution.summary import summary_of
 from dipeo_server.errors import DipeoError
 from dipeo_server.runtime.code_runner import ProcessCodeRunner
 from dipeo_server.runtime.files import BaseDirFiles
 from dipeo_server.runtime.llm import ModelServices
 from dipeo_server.runtime.local import LocalRunner, RunnerPorts
 from dipeo_server.runtime.perform import ConcurrencyLimits
-from tests.simulation.clients import ConnectionLost, Outside, RunClient, follow
+from tests.simulation.clients import ConnectionLost, Outside, RunClient, compare, follow
 from tests.simulation.faults import CrashPoint, Disk, Fate, FaultyStore
 from tests.simulation.loop import Halted, Process, RunAway, SimulatedLoop
 from tests.simulation.nodes import Around, Deeds, load_child
@@ -35,7 +38,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SECONDS_MAX = 900.0
 QUIET_SECONDS = 90.0
 CALL = "call"
-SURPRISES = {"round_failed", "command_failed", "execution_stopped", "handler_ignores_cancellation"}
+SURPRISES = {"round_failed", "command_failed", "execution_stopped"}
 UNSERVED = {"execution_cannot_be_recovered", "execution_stopped"}
 
 Logged = MutableMapping[str, Any]
@@ -101,6 +104,7 @@ class World:
         self._stopping = asyncio.Lock()
         self._replies: dict[asyncio.Future[Any], None] = {}
         self._logged: list[Logged] = []
+        self._rows: dict[ExecutionID, ExecutionSummary | None] = {}
 
     # --- the server, for its clients ------------------------------------------------------------
 
@@ -281,7 +285,11 @@ class World:
             for task in late:
                 self.witness.accuse("a subscriber misses nothing", f"{task.get_name()} never ended")
         await self._restart("the end")
+        for execution_id in list(self.disk.logs):
+            await compare(outside, execution_id)
+        await self._restart("the very end")
         supervisor.cancel()
+        self._rows = {each: await self.disk.store.summary(each) for each in self.disk.logs}
 
     async def _until_settled(self) -> None:
         """Until every run has ended, or waits for somebody who will not come."""
@@ -324,6 +332,10 @@ class World:
             if task.owner is None and task.is_unheard():
                 what = f"{task.describe()}: {task.exception()!r}"
                 self.witness.accuse("nothing breaks unheard", what)
+        for execution_id, row in self._rows.items():
+            state = ExecutionMachine.replay(self.disk.logs[execution_id]).state
+            if row is None or row != summary_of(state):
+                self.witness.accuse("the list agrees with the logs", str(row))
         for violation in judge(self.scenario, self.witness):
             self.witness.accuse(violation.oracle, violation.what)
 
