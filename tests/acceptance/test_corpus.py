@@ -19,6 +19,7 @@ from dipeo_server.testing.stub_model import StubModel
 from tests.cli.processes import Done, dipeo
 
 SIMPLE = "dipeo/examples/simple_diagrams"
+NATIVE = "dipeo/examples/native_diagrams"
 PROJECTS = "dipeo/projects"
 
 SECTION = {"id": "s1", "title": "Header", "description": "The top.", "acceptance": ["it shows"]}
@@ -112,6 +113,19 @@ CASES = [
         files={"files/uploads/questions.txt": "Should machines write programs?"},
     ),
     Case(
+        f"{NATIVE}/debate.native.json",
+        runs={"node_0": 2, "node_3": 3, "node_5": 1, "node_1": 1},
+        files={"files/uploads/questions.txt": "Should machines write programs?"},
+    ),
+    Case(f"{NATIVE}/simple_iter.native.json", runs={"node_1": 3, "node_4": 1, "node_3": 1}),
+    Case(
+        "dipeo/files/quicksave.json",
+        status="FAILED",
+        runs={"node_0": 1, "node_2": 0, "node_8": 0},
+        failed_at="node_1",
+        code="NODE_TYPE_UNAVAILABLE",
+    ),
+    Case(
         "dipeo/examples/readable_diagrams/debatev1.readable.yaml",
         runs={"Optimist panel": 2, "Pessimist panel": 3, "Judge panel": 1, "End": 1},
         files={"files/uploads/questions.txt": "Should machines write programs?"},
@@ -153,13 +167,6 @@ CASES = [
         runs={"generate_test_data": 1, "save_diagram": 1},
         files=DIPEODIPEO,
     ),
-]
-
-NOT_YET = [
-    "dipeo/examples/native_diagrams/debate.native.json",
-    "dipeo/examples/native_diagrams/simple_iter.native.json",
-    "dipeo/examples/native_diagrams/youtube_webhook.native.json",
-    "dipeo/files/quicksave.json",
 ]
 
 EXIT_CODES = {"COMPLETED": 0, "FAILED": 1, "WAITING": 4}
@@ -227,11 +234,13 @@ async def test_a_batch_of_sub_diagrams_implements_every_section(own_base: Path) 
     assert len(results["default"] if isinstance(results, dict) else results) == 2
 
 
-@pytest.mark.parametrize("path", NOT_YET)
-async def test_a_format_that_cannot_be_read_is_refused_by_name(own_base: Path, path: str) -> None:
-    done, _ = await run(own_base, Case(path))
+async def test_edges_to_nodes_that_are_not_there_are_told_one_by_one(own_base: Path) -> None:
+    done, _ = await run(own_base, Case(f"{NATIVE}/youtube_webhook.native.json"))
     assert done.code == 2
+    assert done.document["status"] is None
     assert done.document["error"]["code"] == "DIAGRAM_INVALID"
-    (problem,) = done.document["problems"]
-    assert problem["code"] == "FORMAT_NOT_SUPPORTED"
-    assert "light" in problem["hint"]
+    errors = [each for each in done.document["problems"] if each["severity"] == "ERROR"]
+    assert {each["code"] for each in errors} == {"UNKNOWN_NODE"}
+    assert {each["edgeKey"] for each in errors} == {f"arrow_{number}" for number in range(8)}
+    assert (errors[0]["line"], errors[0]["column"]) == (67, 7)
+    assert "'node_2'" in errors[0]["message"]
