@@ -22,7 +22,7 @@ COLUMNS: Final = (
 )
 """The columns of an execution, in the order of `summary_row`."""
 
-_EXECUTION: Final = f"SELECT {COLUMNS}, id, checksum, head_hash FROM executions WHERE position = ?"  # noqa: S608 - a constant.
+_EXECUTION: Final = f"SELECT {COLUMNS}, id, checksum, head_hash FROM executions WHERE position = ?"  # noqa: S608 - constants alone.
 _EVENTS: Final = (
     "SELECT seq, at, kind, version, payload, hash FROM events "
     "WHERE execution = ? AND seq > ? ORDER BY seq"
