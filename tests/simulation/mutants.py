@@ -1,4 +1,4 @@
-"""Wrong variants of the execution rule: changed copies of the machine's modules, loaded beside it."""
+"""Wrong variants of the execution rule: changed copies of the machine's modules."""
 
 from __future__ import annotations
 
