@@ -15,16 +15,13 @@ PERSON_FIELDS: Final = ("label", "service", "model", "system_prompt", "prompt_fi
 
 def unreadable_fields(raw: Mapping[str, Any]) -> list[str]:
     """The fields of a person that should be texts and are maps or lists."""
-    return [name for name in PERSON_FIELDS if isinstance(raw.get(name), dict | list)]
+    fields = _settings(raw)
+    return [name for name in PERSON_FIELDS if isinstance(fields.get(name), dict | list)]
 
 
 def person_of(key: str, raw: Mapping[str, Any], location: Location | None = None) -> DomainPerson:
     """One person. Settings may lie in `llm_config`; those beside it win."""
-    config = raw.get("llm_config")
-    fields: dict[str, Any] = dict(raw)
-    if isinstance(config, dict):
-        del fields["llm_config"]
-        fields = {**config, **fields}
+    fields = _settings(raw)
     texts = {name: as_text(fields.get(name)) or None for name in PERSON_FIELDS}
     usual = DomainPerson(key=key, label=key)
     return DomainPerson(
@@ -38,6 +35,13 @@ def person_of(key: str, raw: Mapping[str, Any], location: Location | None = None
         location=location,
         extra=unknown_fields(fields, PERSON_FIELDS),
     )
+
+
+def _settings(raw: Mapping[str, Any]) -> dict[str, Any]:
+    config = raw.get("llm_config")
+    if not isinstance(config, dict):
+        return dict(raw)
+    return {**config, **{name: value for name, value in raw.items() if name != "llm_config"}}
 
 
 def written_settings(person: DomainPerson) -> dict[str, str]:
