@@ -10,7 +10,7 @@ from dipeo_server.domains.diagram.formats.light_edges import read_edges
 from dipeo_server.domains.diagram.formats.light_nodes import read_nodes
 from dipeo_server.domains.diagram.formats.light_persons import read_persons
 from dipeo_server.domains.diagram.formats.loaded import Loaded
-from dipeo_server.domains.diagram.formats.node_names import keyed, split_keys
+from dipeo_server.domains.diagram.formats.node_names import keyed, labelled, told_names
 from dipeo_server.domains.diagram.formats.source import Source, no_map
 from dipeo_server.domains.diagram.formats.yaml_document import parse_yaml
 from dipeo_server.domains.diagram.model import DomainDiagram
@@ -44,16 +44,16 @@ def _diagram(source: Source, path: str | None) -> DomainDiagram:
     raw = source.document.data
     source.check_version("light")
     nodes = read_nodes(source)
-    keys, metadata = split_keys(source.metadata(), {node.label for node in nodes})
-    nodes = keyed(source, nodes, keys)
+    names = told_names(source.metadata(), {node.label for node in nodes})
+    nodes = keyed(source, nodes, names.keys)
     return DomainDiagram(
-        nodes=nodes,
+        nodes=labelled(nodes, names.labels),
         edges=read_edges(source, nodes),
         persons=read_persons(source),
         name=source.text(raw, "name", ()),
         description=source.text(raw, "description", ()),
         format="light",
         path=path,
-        metadata=metadata,
+        metadata=names.metadata,
         extra=unknown_fields(raw, OWN_FIELDS),
     )

@@ -26,6 +26,7 @@ def read_nodes(source: Source) -> tuple[DomainNode[Mapping[str, Any]], ...]:
     Ids are those that are written, else node_0… by place in the list.
     """
     nodes: dict[str, DomainNode[Mapping[str, Any]]] = {}
+    ids: dict[str, object] = {}
     for index, raw in source.maps("nodes", _HINT):
         at: Path = ("nodes", index)
         label = _label(source, raw, at)
@@ -34,9 +35,10 @@ def read_nodes(source: Source) -> tuple[DomainNode[Mapping[str, Any]], ...]:
         first = nodes.get(label)
         if first is None:
             nodes[label] = node_of(source, raw, label, at)
+            ids[label] = raw.get("id")
         else:
             _report_duplicate(source, first, at)
-    return with_written_ids(nodes.values())
+    return with_written_ids((node, ids[label]) for label, node in nodes.items())
 
 
 def _label(source: Source, raw: Mapping[str, Any], at: Path) -> str | None:
@@ -72,6 +74,7 @@ def node_of(
 ) -> DomainNode[Mapping[str, Any]]:
     """The node with that label and these fields, those of NODE_FIELDS and props, read at a place.
 
+    Its id is that of its place in the list, whatever is written.
     `at` begins with the name of the section and the node's number in it.
     """
     type_ = known_type(source.text(raw, "type", at) or "job", source.specs)
@@ -94,8 +97,7 @@ def node_of(
 
 
 def _extra(raw: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: raw[name] for name in ("id", EXTRA) if raw.get(name) is not None}
-    return unknown_fields(kept, ())
+    return unknown_fields({EXTRA: raw[EXTRA]} if raw.get(EXTRA) is not None else {}, ())
 
 
 def _direct_fields(raw: Mapping[str, Any]) -> dict[str, Any]:

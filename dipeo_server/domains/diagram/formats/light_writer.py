@@ -17,8 +17,8 @@ from dipeo_server.domains.diagram.formats.node_fields import (
 )
 from dipeo_server.domains.diagram.formats.node_names import (
     check_ends,
+    metadata_with_names,
     unique_labels,
-    with_keys,
 )
 from dipeo_server.domains.diagram.formats.persons import written_person
 from dipeo_server.domains.diagram.formats.positions import written_position
@@ -42,7 +42,7 @@ def write_light(diagram: DomainDiagram) -> str:
     document["connections"] = list(_connections(diagram, labels))
     if diagram.persons:
         document["persons"] = {person.key: written_person(person) for person in diagram.persons}
-    metadata = with_keys(diagram.metadata, labels)
+    metadata = metadata_with_names(diagram, labels, are_labels=True)
     if metadata:
         document["metadata"] = metadata
     return yaml_text(with_unknown_fields(document, diagram.extra, OWN_FIELDS))

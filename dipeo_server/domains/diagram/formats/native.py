@@ -13,7 +13,7 @@ from dipeo_server.domains.diagram.formats.native_arrows import read_arrows
 from dipeo_server.domains.diagram.formats.native_nodes import read_nodes
 from dipeo_server.domains.diagram.formats.native_persons import read_persons
 from dipeo_server.domains.diagram.formats.native_sections import TYPENAME, without_typename
-from dipeo_server.domains.diagram.formats.node_names import keyed, split_keys
+from dipeo_server.domains.diagram.formats.node_names import KEYS, keyed, told_names
 from dipeo_server.domains.diagram.formats.source import Source, no_map
 from dipeo_server.domains.diagram.model import DomainDiagram
 from dipeo_server.domains.diagram.problem import DiagramInvalid
@@ -52,10 +52,9 @@ def read_native(text: str, *, specs: Mapping[str, NodeSpec], path: str | None = 
 def _diagram(source: Source, path: str | None) -> DomainDiagram:
     raw = source.document.data
     by_id = read_nodes(source)
-    metadata = without_typename(source.metadata())
-    keys, metadata = split_keys(metadata, by_id)
-    nodes = keyed(source, tuple(by_id.values()), keys)
-    titles, metadata = _titles(source, raw, metadata)
+    names = told_names(without_typename(source.metadata()), by_id, (KEYS,))
+    nodes = keyed(source, tuple(by_id.values()), names.keys)
+    titles, metadata = _titles(source, raw, names.metadata)
     return DomainDiagram(
         nodes=nodes,
         edges=read_arrows(source, nodes),

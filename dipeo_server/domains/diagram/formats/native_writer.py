@@ -13,11 +13,12 @@ from dipeo_server.domains.diagram.formats.native import OWN_FIELDS, TITLES
 from dipeo_server.domains.diagram.formats.native_arrows import ARROW_FIELDS, DIRECTIONS
 from dipeo_server.domains.diagram.formats.native_nodes import DATA_FIELDS, NODE_FIELDS
 from dipeo_server.domains.diagram.formats.native_persons import PERSON_FIELDS
+from dipeo_server.domains.diagram.formats.native_sections import TYPENAME
 from dipeo_server.domains.diagram.formats.node_names import (
     FreeNames,
     check_ends,
+    metadata_with_names,
     unique_ids,
-    with_keys,
 )
 from dipeo_server.domains.diagram.formats.persons import written_settings
 from dipeo_server.domains.diagram.formats.positions import written_position
@@ -41,7 +42,7 @@ def write_native(diagram: DomainDiagram) -> str:
     _check_keys("persons", [person.key for person in diagram.persons])
     ids = unique_ids(diagram)
     handles = _Handles(diagram, ids)
-    metadata = with_keys(diagram.metadata, ids)
+    metadata = metadata_with_names(diagram, ids, are_labels=False, reserved=(TYPENAME,))
     document = {
         **_titles(diagram, metadata),
         "nodes": {ids[node.key]: _node(node) for node in diagram.nodes},

@@ -1,17 +1,18 @@
-"""What a document calls its nodes: labels made unique, ids, and `metadata.keys`.
+"""What a document calls its nodes: labels made unique, ids, and the metadata that tell the rest.
 
 In light and readable documents a node is called by its label, in native ones by its id. That name
 is the node's key unless `metadata.keys`, a map from name to key, says otherwise: so a diagram keeps
-its keys from format to format.
+its keys from format to format. Where labels had to be made unique, `metadata.labels` keeps them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from dipeo_server.domains.diagram.formats.extras import EXTRA, unknown_fields, with_unknown_fields
 from dipeo_server.domains.diagram.formats.json_values import LABEL_CHARACTERS_MAX, as_text
 from dipeo_server.domains.diagram.formats.source import Source
 from dipeo_server.domains.diagram.model import DomainDiagram, DomainNode
@@ -20,6 +21,7 @@ from dipeo_server.errors import InvalidInput
 Node = DomainNode[Mapping[str, Any]]
 
 KEYS: Final = "keys"
+LABELS: Final = "labels"
 
 
 class FreeNames:
@@ -42,19 +44,36 @@ class FreeNames:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def split_keys(
-    metadata: Mapping[str, Any], names: Collection[str]
-) -> tuple[dict[str, str], Mapping[str, Any]]:
-    """The keys that the metadata give to these names, and the metadata without them."""
-    written = metadata.get(KEYS)
-    if not isinstance(written, dict):
-        return {}, metadata
-    keys = {
-        name: key for name, key in written.items() if name in names and key and type(key) is str
-    }
-    rest = {name: value for name, value in written.items() if name not in keys}
-    others = {name: value for name, value in metadata.items() if name != KEYS}
-    return keys, {**others, KEYS: rest} if rest else others
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the metadata tell of nodes, by the names these have in the document, and the rest."""
+
+    keys: Mapping[str, str]
+    labels: Mapping[str, str]
+    metadata: Mapping[str, Any]
+
+
+def told_names(
+    metadata: Mapping[str, Any], names: Collection[str], fields: Sequence[str] = (KEYS, LABELS)
+) -> Names:
+    """What these fields of the metadata tell of nodes with these names.
+
+    What tells of no such node is left in the metadata.
+    """
+    found: dict[str, dict[str, str]] = {KEYS: {}, LABELS: {}}
+    rest = dict(metadata)
+    for name in fields:
+        written = metadata.get(name)
+        entries = written if isinstance(written, dict) else {}
+        found[name] = {
+            node: text
+            for node, text in entries.items()
+            if node in names and text and type(text) is str
+        }
+        if found[name]:
+            others = {node: text for node, text in entries.items() if node not in found[name]}
+            rest = {**rest, name: others} if others else _without(rest, name)
+    return Names(found[KEYS], found[LABELS], unknown_fields(rest, ()))
 
 
 def keyed(source: Source, nodes: Sequence[Node], keys: Mapping[str, str]) -> tuple[Node, ...]:
@@ -78,31 +97,44 @@ def keyed(source: Source, nodes: Sequence[Node], keys: Mapping[str, str]) -> tup
     return tuple(found)
 
 
-def with_written_ids(nodes: Iterable[Node]) -> tuple[Node, ...]:
-    """The nodes with the ids that were written in them; an id taken before stays in `extra`."""
+def labelled(nodes: Iterable[Node], labels: Mapping[str, str]) -> tuple[Node, ...]:
+    """The nodes, whose labels are their names so far, with the labels that are given to them.
+
+    A label that is too long is not given.
+    """
+    return tuple(
+        replace(node, label=label)
+        if len(label := labels.get(node.label, node.label)) <= LABEL_CHARACTERS_MAX
+        else node
+        for node in nodes
+    )
+
+
+def with_written_ids(nodes: Iterable[tuple[Node, object]]) -> tuple[Node, ...]:
+    """The nodes with the ids that were written in them; one that cannot be it stays in `extra`."""
     every = tuple(nodes)
     owners: dict[str, str] = {}
-    for node in every:
-        written = _written_id(node)
-        if written is not None:
-            owners.setdefault(written, node.key)
-    if not owners:
-        return every
+    for node, written in every:
+        text = _usable_id(written)
+        if text is not None:
+            owners.setdefault(text, node.key)
     names = FreeNames(owners)
     found = []
-    for node in every:
-        written = _written_id(node)
-        if written is not None and owners[written] == node.key:
-            extra = {name: value for name, value in node.extra.items() if name != "id"}
-            found.append(replace(node, id=written, extra=extra))
-        else:
-            found.append(replace(node, id=names.take(node.id)))
+    for node, written in every:
+        text = _usable_id(written)
+        if text is not None and owners[text] == node.key:
+            found.append(replace(node, id=text))
+            continue
+        extra = node.extra
+        if written is not None:
+            extra = unknown_fields({"id": written, EXTRA: dict(extra)}, ())
+        found.append(replace(node, id=names.take(node.id), extra=extra))
     return tuple(found)
 
 
-def _written_id(node: Node) -> str | None:
-    written = as_text(node.extra.get("id"))
-    return written if written and len(written) <= LABEL_CHARACTERS_MAX else None
+def _usable_id(written: object) -> str | None:
+    text = as_text(written)
+    return text if text and len(text) <= LABEL_CHARACTERS_MAX else None
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -129,10 +161,29 @@ def check_ends(diagram: DomainDiagram) -> None:
                 raise InvalidInput(f"Edge {edge.key!r} names the unknown node {end!r}.")
 
 
-def with_keys(metadata: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """The metadata that also tell the keys; `names` are the names by key."""
-    keys = {name: key for key, name in names.items() if name != key}
-    if not keys:
-        return dict(metadata)
-    before = metadata.get(KEYS)
-    return {**metadata, KEYS: {**(before if isinstance(before, dict) else {}), **keys}}
+def metadata_with_names(
+    diagram: DomainDiagram,
+    names: Mapping[str, str],
+    *,
+    are_labels: bool,
+    reserved: Collection[str] = (),
+) -> dict[str, Any]:
+    """The metadata that also tell keys and labels, so that `told_names` gives both back.
+
+    `names` are the names by key. Fields that are `reserved`, or would be taken for such names, go
+    below `$extra`.
+    """
+    told = {KEYS: {name: key for key, name in names.items() if name != key}}
+    if are_labels:
+        told[LABELS] = {
+            name: node.label for node in diagram.nodes if (name := names[node.key]) != node.label
+        }
+    written = {field: entries for field, entries in told.items() if entries}
+    taken = {*written, *reserved}
+    if told_names(diagram.metadata, names.values(), [*told]).metadata != diagram.metadata:
+        taken |= {*told}
+    return {**with_unknown_fields({}, diagram.metadata, taken), **written}
+
+
+def _without(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {other: value for other, value in fields.items() if other != name}

@@ -7,7 +7,7 @@ from typing import Final
 
 from dipeo_server.domains.diagram.formats.extras import unknown_fields
 from dipeo_server.domains.diagram.formats.loaded import Loaded
-from dipeo_server.domains.diagram.formats.node_names import keyed, split_keys
+from dipeo_server.domains.diagram.formats.node_names import keyed, labelled, told_names
 from dipeo_server.domains.diagram.formats.readable_edges import read_edges
 from dipeo_server.domains.diagram.formats.readable_links import read_links
 from dipeo_server.domains.diagram.formats.readable_nodes import nodes_of, read_drafts
@@ -55,16 +55,16 @@ def _diagram(source: Source, path: str | None) -> DomainDiagram:
         entered=frozenset(link.target.endpoint.label for link in links),
         left=frozenset(link.source.endpoint.label for link in links),
     )
-    keys, metadata = split_keys(source.metadata(), {node.label for node in nodes})
-    nodes = keyed(source, nodes, keys)
+    names = told_names(source.metadata(), {node.label for node in nodes})
+    nodes = keyed(source, nodes, names.keys)
     return DomainDiagram(
-        nodes=nodes,
+        nodes=labelled(nodes, names.labels),
         edges=read_edges(source, links, nodes),
         persons=persons,
         name=source.text(raw, "name", ()),
         description=source.text(raw, "description", ()),
         format="readable",
         path=path,
-        metadata=metadata,
+        metadata=names.metadata,
         extra=unknown_fields(raw, OWN_FIELDS),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dipeo_server.domains.diagram.formats.handles import DIPEO_TYPES, known_type
-from dipeo_server.domains.diagram.formats.json_values import LABEL_CHARACTERS_MAX, as_text
+from dipeo_server.domains.diagram.formats.json_values import LABEL_CHARACTERS_MAX
 from dipeo_server.domains.diagram.formats.light_nodes import NODE_FIELDS, node_of
 from dipeo_server.domains.diagram.formats.node_names import with_written_ids
 from dipeo_server.domains.diagram.formats.readable_names import Name, parse_name, split_bracket
@@ -59,7 +59,11 @@ def nodes_of(
     Ids are those that are written, else node_0… by place in the list.
     """
     return with_written_ids(
-        _node(source, draft, _type_of(source, draft, entered, left), persons) for draft in drafts
+        (
+            _node(source, draft, _type_of(source, draft, entered, left), persons),
+            draft.fields.get("id"),
+        )
+        for draft in drafts
     )
 
 
@@ -170,5 +174,5 @@ def _node(source: Source, draft: Draft, type_: str, persons: Collection[str]) ->
     if draft.name.position is not None:
         raw["position"] = list(draft.name.position)
     if "person" in raw:
-        raw["person"] = meant_person(as_text(raw["person"]) or raw["person"], persons)
+        raw["person"] = meant_person(raw["person"], persons)
     return node_of(source, raw, draft.name.label, draft.at)

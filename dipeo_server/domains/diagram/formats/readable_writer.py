@@ -15,8 +15,8 @@ from dipeo_server.domains.diagram.formats.extras import with_unknown_fields
 from dipeo_server.domains.diagram.formats.node_fields import said_props
 from dipeo_server.domains.diagram.formats.node_names import (
     check_ends,
+    metadata_with_names,
     unique_labels,
-    with_keys,
 )
 from dipeo_server.domains.diagram.formats.persons import written_person
 from dipeo_server.domains.diagram.formats.readable import OWN_FIELDS
@@ -46,7 +46,7 @@ def write_readable(diagram: DomainDiagram) -> str:
         _node(index, node, labels[node.key], persons) for index, node in enumerate(diagram.nodes)
     ]
     document["flow"] = _flow(diagram, labels)
-    metadata = with_keys(diagram.metadata, labels)
+    metadata = metadata_with_names(diagram, labels, are_labels=True)
     if metadata:
         document["metadata"] = metadata
     return yaml_text(with_unknown_fields(document, diagram.extra, OWN_FIELDS))

@@ -202,12 +202,17 @@ def test_branch_marks_are_left_out_for_the_handle_says_them() -> None:
     }
 
 
-def test_labels_that_several_nodes_share_are_numbered() -> None:
+def test_labels_that_several_nodes_share_are_numbered_and_kept() -> None:
     nodes = tuple(replace(node(key), label="Same") for key in ("n1", "n2", "n3"))
     edge = DomainEdge("e1", "n2", "n3")
-    written = yaml.safe_load(write_light(DomainDiagram(nodes=nodes, edges=(edge,))))
+    text = write_light(DomainDiagram(nodes=nodes, edges=(edge,)))
+    written = yaml.safe_load(text)
     assert [item["label"] for item in written["nodes"]] == ["Same", "Same~1", "Same~2"]
     assert written["connections"] == [{"from": "Same~1", "to": "Same~2", "key": "e1"}]
+    again = read(text, {})
+    assert [item.label for item in again.nodes] == ["Same", "Same", "Same"]
+    assert [item.key for item in again.nodes] == ["n1", "n2", "n3"]
+    assert (again.edges[0].source, again.edges[0].target) == ("n2", "n3")
 
 
 def test_an_endpoint_is_written_so_that_no_other_label_takes_it(
