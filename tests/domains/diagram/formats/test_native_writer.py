@@ -140,7 +140,7 @@ def test_handles_of_ids_that_look_alike_are_told_apart(specs: Specs) -> None:
 
 
 def test_fields_with_a_meaning_of_their_own_are_set_aside(specs: Specs) -> None:
-    strange = {"label": "a prop", "source": 1, "props": {"x": 1}}
+    strange: dict[str, Any] = {"label": "a prop", "source": 1, "props": {"x": 1}}
     diagram = diagram_of(
         replace(node("a", **strange), extra={"data": [1], "type": 2, "flipped": True}),
         node("b"),
