@@ -26,7 +26,7 @@ from dipeo_server.domains.execution.signals import (
 )
 from dipeo_server.domains.execution.state import ExecutionView, view
 from dipeo_server.domains.execution.summary import summary_of
-from dipeo_server.errors import ConcurrentAppend, DipeoError, StorageError, Unavailable
+from dipeo_server.errors import ConcurrentAppend, DamagedLog, DipeoError, StorageError, Unavailable
 from dipeo_server.runtime.feed import EventFeed
 from dipeo_server.runtime.history import read_all
 from dipeo_server.runtime.inbox import Asked, Item, Round, Told
@@ -157,7 +157,7 @@ class ExecutionActor:
 
     async def _rest(self) -> None:
         """Wait for work; where only a person or a timer is awaited, forget the machine soon."""
-        if self._appending or not self._machine.last_seq or self._machine.state.running:
+        if self._appending or not self._machine.last_seq or not self._machine.state.is_idle:
             await self._wake.wait()
             return
         try:
@@ -294,7 +294,7 @@ class ExecutionActor:
         if task is not None:
             await asyncio.wait([task])
         self._appending = None
-        if task is None or task.exception() is not None:
+        if task is None or task.cancelled() or task.exception() is not None:
             return turn.followed_by(lost)
         self._publish(turn)
         self._answer(turn)
@@ -342,7 +342,7 @@ class ExecutionActor:
                 history = await read_all(self._parts.store, self.id)
                 break
             except StorageError as error:
-                if self._is_closing:
+                if self._is_closing or isinstance(error, DamagedLog):
                     raise
                 log.warning("log_unreadable", execution_id=self.id, error=str(error))
                 await asyncio.sleep(STORAGE_RETRY_SECONDS)

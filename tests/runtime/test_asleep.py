@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from contextlib import suppress
 
 import pytest
 
@@ -18,9 +19,10 @@ from dipeo_server.domains.execution.output import WaitForPerson, WaitUntil, crea
 from dipeo_server.domains.execution.signals import AbortRequested, BarrierDecided
 from dipeo_server.domains.execution.state import ExecutionState
 from dipeo_server.domains.execution.status import ExecutionStatus
+from dipeo_server.errors import DamagedLog
 from dipeo_server.storage.memory import MemoryStore
 from tests.runtime.watched import WatchedStore
-from tests.runtime.world import Gate, soon, world
+from tests.runtime.world import Gate, asks, no_actor_is_left, soon, world
 
 SOON = 0.02
 APPROVED = BarrierDecided(BarrierID("g", 1), BarrierAction.APPROVE)
@@ -113,3 +115,35 @@ async def test_many_sleepers_decided_at_once_all_end(store: WatchedStore) -> Non
         await asyncio.gather(*(running.runner.signal(id_, APPROVED) for id_ in ids))
         for id_ in ids:
             assert (await running.ended(id_)).status is ExecutionStatus.COMPLETED
+
+
+async def test_a_run_that_has_ended_waits_for_its_last_handler_and_goes(
+    store: WatchedStore,
+) -> None:
+    free = asyncio.Event()
+
+    async def stubborn(ctx: ExecutionContext) -> str:
+        while not free.is_set():
+            with suppress(asyncio.CancelledError):
+                await free.wait()
+        return "late"
+
+    async with world(store, {"a": stubborn}, idle_seconds=SOON) as running:
+        id_ = await running.start("s -> a -> b")
+        await soon(lambda: running.visits.inside == ["a"])
+        await running.runner.signal(id_, AbortRequested(grace_seconds=0))
+        assert (await running.ended(id_)).status is ExecutionStatus.ABORTED
+        await asyncio.sleep(3 * SOON)
+        free.set()
+        await no_actor_is_left()
+
+
+async def test_a_sleeper_whose_log_is_damaged_says_so(store: WatchedStore) -> None:
+    async with world(store, {"g": asks}, idle_seconds=SOON) as running:
+        id_ = await running.start("s -> g.ok -> b")
+        await running.until(id_, BarrierWaiting)
+        await soon(lambda: states_in_memory(id_) == 0)
+        store.read_fault = DamagedLog("Damaged.", execution_id=id_, seq=3)
+        with pytest.raises(DamagedLog):
+            await running.runner.signal(id_, APPROVED)
+        await no_actor_is_left()

@@ -209,6 +209,12 @@ class ExecutionState:
         return self.status is ExecutionStatus.PAUSED
 
     @property
+    def is_idle(self) -> bool:
+        """Does it wait, and for nothing but people, timers or its resumption?"""
+        is_waiting = self.status in (ExecutionStatus.WAITING, ExecutionStatus.PAUSED)
+        return is_waiting and not self.running
+
+    @property
     def is_settled(self) -> bool:
         """Has every node of the outermost block run or been skipped?"""
         return self.blocks[0].unsettled == 0
