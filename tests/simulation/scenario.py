@@ -138,7 +138,8 @@ class Scenario:
     """Everything a seed decides beforehand.
 
     `impatience` is how often clients hang up and ask again; `clock_jumps` are the errors of the
-    wall clocks of processes, `stops` when a process is asked to stop in good order (seconds).
+    wall clocks of processes, `stops` when a process is asked to stop in good order (seconds),
+    `idle_seconds` how long a run waits before it leaves the memory.
     """
 
     seed: int
@@ -151,6 +152,7 @@ class Scenario:
     impatience: float
     clock_jumps: tuple[float, ...]
     stops: tuple[float, ...]
+    idle_seconds: float
 
 
 def executable(
@@ -207,16 +209,23 @@ def scenario(seed: int, mode: Durability, *, spared: Collection[Danger] = ()) ->
         chance.choice((0.0, 0.0, 0.2)),
         tuple(chance.choice((0.0, 0.0, chance.uniform(-30, 30))) for _ in range(8)),
         tuple(chance.uniform(0, 5) for _ in range(chance.choice((0, 0, 0, 1, 2)))),
+        chance.choice((0.01, 0.1, 1.0, 20.0)),
     )
     if Danger.HANGING_UP in spared:
         made = replace(made, impatience=0.0)
-    has_child = any(each.type == CHILD for plan in runs for each in plan.behaviours)
-    if Danger.CHILD_ON_BAD_DISK in spared and has_child:
-        made = replace(made, habits=DiskHabits(made.habits.commit_seconds_max))
+    is_bad_disk = made.habits != DiskHabits(made.habits.commit_seconds_max)
+    if Danger.CHILD_ON_BAD_DISK in spared and is_bad_disk:
+        made = replace(made, runs=tuple(_childless(plan) for plan in runs))
     if Danger.ENDLESS_COMMIT in spared:
         seconds = min(made.habits.commit_seconds_max, 0.2)
         made = replace(made, habits=replace(made.habits, commit_seconds_max=seconds))
     return made
+
+
+def _childless(plan: RunPlan) -> RunPlan:
+    """The same run, whose nodes do themselves what they would have left to children."""
+    behaviours = (Behaviour("work") if b.type == CHILD else b for b in plan.behaviours)
+    return replace(plan, behaviours=tuple(behaviours))
 
 
 def _few(chance: random.Random, most: int) -> int:

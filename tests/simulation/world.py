@@ -188,6 +188,7 @@ class World:
             self._deeds.registry(self._plants.handlers),
             ports,
             self._plants.limits or self.scenario.limits,
+            idle_seconds=self.scenario.idle_seconds,
         )
         store.is_recovering = True
         count = await runner.recover()
