@@ -124,8 +124,10 @@ class ExecutionActor:
             # Nothing acknowledged is lost: the log holds it, and a restart takes it up again.
             log.exception("execution_stopped", execution_id=self.id)
             self._is_closing = True
-            lost = await self._withdraw()
-            lost.refuse(error if isinstance(error, DipeoError) else _not_served())
+            reason = error if isinstance(error, DipeoError) else _not_served()
+            (await self._withdraw()).refuse(reason)
+            while self._inbox:
+                self._inbox.popleft().refuse(reason)
             await self._reconciler.close()
         finally:
             self._round.refuse(_not_served())

@@ -15,7 +15,7 @@ from dipeo_server.domains.execution.events import (
     NodeReported,
 )
 from dipeo_server.domains.execution.ids import BarrierID, ExecutionID
-from dipeo_server.domains.execution.output import WaitForPerson, WaitUntil, create_node_output
+from dipeo_server.domains.execution.output import WaitUntil, create_node_output
 from dipeo_server.domains.execution.signals import AbortRequested, BarrierDecided
 from dipeo_server.domains.execution.state import ExecutionState
 from dipeo_server.domains.execution.status import ExecutionStatus
@@ -31,10 +31,6 @@ APPROVED = BarrierDecided(BarrierID("g", 1), BarrierAction.APPROVE)
 @pytest.fixture
 def store() -> WatchedStore:
     return WatchedStore(MemoryStore())
-
-
-async def asks(ctx: ExecutionContext) -> WaitForPerson:
-    return WaitForPerson("approval", "go on?")
 
 
 async def waits(ctx: ExecutionContext) -> WaitUntil:
