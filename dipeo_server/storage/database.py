@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,6 +110,8 @@ async def open_for_reading(path: Path, stack: AsyncExitStack) -> aiosqlite.Conne
     connection = await aiosqlite.connect(path, isolation_level=None)
     stack.push_async_callback(connection.close)
     connection.row_factory = sqlite3.Row
+    # Damaged text is found to be that by its checksum; refusing to read it hides all around it.
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     await _apply(connection, _READ_PRAGMAS)
     return connection
 

@@ -7,12 +7,16 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import structlog
+
 from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.ports import ExecutionPage, ExecutionQuery
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.storage.codec import stamp
 from dipeo_server.storage.refusals import not_in_the_list
-from dipeo_server.storage.rows import summary_of
+from dipeo_server.storage.rows import is_sound, summary_of
+
+log = structlog.get_logger(__name__)
 
 Fetch = Callable[[str, Sequence[Any]], Awaitable[list[sqlite3.Row]]]
 """Runs one statement of a reader."""
@@ -57,7 +61,7 @@ class ExecutionList:
             rows.reverse()
         newer, older = around(rows, bounds)
         return ExecutionPage(
-            tuple(map(summary_of, rows)),
+            tuple(map(summary_of, _sound(rows))),
             has_next=(has_more and not is_backward) or await self._is_any(selection, below=older),
             has_previous=(has_more and is_backward) or await self._is_any(selection, above=newer),
             total=await self._count(selection),
@@ -88,6 +92,15 @@ class ExecutionList:
             return sum(counts.get(status.value, 0) for status in selection.statuses)
         rows = await self._fetch(*selection.count())
         return int(rows[0]["total"])
+
+
+def _sound(rows: Sequence[sqlite3.Row]) -> Iterator[sqlite3.Row]:
+    """Damaged rows are left out: one that cannot be shown must not keep others from it."""
+    for row in rows:
+        if is_sound(row):
+            yield row
+        else:
+            log.error("row_damaged", execution_id=row["id"])
 
 
 def around(rows: Sequence[sqlite3.Row], bounds: Bounds) -> tuple[int | None, int | None]:

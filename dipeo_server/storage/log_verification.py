@@ -14,15 +14,10 @@ from dipeo_server.domains.execution.summary import summary_of
 from dipeo_server.storage.chain import START, EventRow, is_checksum, link
 from dipeo_server.storage.codec import EventCodec, UnreadableEvent, unstamp
 from dipeo_server.storage.inspection import UNREADABLE
-from dipeo_server.storage.rows import summary_row
+from dipeo_server.storage.rows import SUMMARY_COLUMNS, summary_row
 
-COLUMNS: Final = (
-    "status, diagram_id, parent_id, waiting_barriers, last_seq, name, content_hash, created_at, "
-    "started_at, ended_at, tokens_input, tokens_output, tokens_cached, error"
-)
-"""The columns of an execution, in the order of `summary_row`."""
-
-_EXECUTION: Final = f"SELECT {COLUMNS}, id, checksum, head_hash FROM executions WHERE position = ?"  # noqa: S608 - constants alone.
+_COLUMNS: Final = ", ".join((*SUMMARY_COLUMNS, "id", "checksum", "head_hash"))
+_EXECUTION: Final = f"SELECT {_COLUMNS} FROM executions WHERE position = ?"  # noqa: S608 - constants alone.
 _EVENTS: Final = (
     "SELECT seq, at, kind, version, payload, hash FROM events "
     "WHERE execution = ? AND seq > ? ORDER BY seq"
@@ -165,10 +160,8 @@ def _check_end(log: _Log, last_seq: Any, head: Any) -> None:
 def _compared(machine: ExecutionMachine, execution_id: str, columns: list[Any]) -> Iterator[Damage]:
     """Does the row say what follows from the log?"""
     expected = summary_row(summary_of(machine.state))[:-1]
-    names = COLUMNS.split(", ")
-    odd = [
-        name for name, ours, theirs in zip(names, expected, columns, strict=True) if ours != theirs
-    ]
+    compared = zip(SUMMARY_COLUMNS, expected, columns, strict=True)
+    odd = [name for name, ours, theirs in compared if ours != theirs]
     if odd:
         message = f"The row of {execution_id} does not follow from its log: {', '.join(odd)}."
         yield Damage(message, execution_id)

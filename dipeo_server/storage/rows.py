@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import Any
+from typing import Any, Final
 
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.output import TokenUsage
@@ -15,7 +15,7 @@ from dipeo_server.domains.execution.ports import (
     LogRecord,
 )
 from dipeo_server.domains.execution.status import ExecutionStatus
-from dipeo_server.storage.chain import checksum
+from dipeo_server.storage.chain import checksum, is_checksum
 from dipeo_server.storage.codec import json_bytes, stamp, unstamp
 
 Row = tuple[Any, ...]
@@ -43,8 +43,33 @@ def summary_row(summary: ExecutionSummary) -> Row:
     return (*columns, checksum((*columns, summary.id)))
 
 
+SUMMARY_COLUMNS: Final = (
+    "status",
+    "diagram_id",
+    "parent_id",
+    "waiting_barriers",
+    "last_seq",
+    "name",
+    "content_hash",
+    "created_at",
+    "started_at",
+    "ended_at",
+    "tokens_input",
+    "tokens_output",
+    "tokens_cached",
+    "error",
+)
+"""The columns of an execution in the order of `summary_row`."""
+
+
+def is_sound(row: sqlite3.Row) -> bool:
+    """Is the row of an execution what was written?"""
+    values = [row[name] for name in SUMMARY_COLUMNS]
+    return is_checksum(row["checksum"], (*values, row["id"]))
+
+
 def summary_of(row: sqlite3.Row) -> ExecutionSummary:
-    """The summary that a row holds."""
+    """The summary that a row holds; the row should be sound."""
     return ExecutionSummary(
         id=ExecutionID(row["id"]),
         status=ExecutionStatus(row["status"]),

@@ -41,6 +41,7 @@ from dipeo_server.storage.refusals import check_append, closed
 from dipeo_server.storage.rows import (
     answer_of,
     answer_row,
+    is_sound,
     log_record,
     log_row,
     summary_of,
@@ -211,8 +212,11 @@ class SQLiteStore:
             raise damage from error.__cause__
 
     async def summary(self, execution_id: ExecutionID) -> ExecutionSummary | None:
-        """The execution's row, or None."""
+        """The execution's row, or None. Raises DamagedLog."""
         rows = await self._fetch(self._sql["summary"], (execution_id,))
+        if rows and not is_sound(rows[0]):
+            message = f"The row of {execution_id} is not what was written."
+            raise DamagedLog(message, execution_id=execution_id, seq=0)
         return summary_of(rows[0]) if rows else None
 
     async def active(self) -> Sequence[ExecutionID]:

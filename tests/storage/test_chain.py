@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dipeo_server.domains.execution.ids import Seq
+from dipeo_server.domains.execution.ports import ExecutionQuery
 from dipeo_server.errors import DamagedLog
 from dipeo_server.storage.chain import HASH_BYTES, START, EventRow, checksum, link
-from dipeo_server.storage.database import open_for_writing
+from dipeo_server.storage.database import APPLICATION_ID, open_for_writing
 from dipeo_server.storage.queries import load_migrations
 from dipeo_server.storage.sqlite import SQLiteStore
 from tests.storage.records import ONE, TWO, extend, keyed, row
@@ -130,11 +131,11 @@ async def test_what_was_there_before_chains_is_chained_as_it_is(path: Path) -> N
     await extend(store, TWO, 2)
     await store.close()
     chained = dump(path)
-    unchain(path)
+    old = unchained(path)
     async with AsyncExitStack() as stack:
-        await open_for_writing(path, stack, load_migrations())
-    assert dump(path) == chained
-    store = await SQLiteStore.open(path)
+        await open_for_writing(old, stack, load_migrations())
+    assert dump(old) == chained
+    store = await SQLiteStore.open(old)
     await extend(store, ONE, 1, after=5)
     assert len(await store.read(ONE)) == 6
     await store.close()
@@ -148,16 +149,21 @@ def dump(path: Path) -> list[Sequence[Any]]:
     ]
 
 
-def unchain(path: Path) -> None:
-    """Make the store one of version 2."""
-    tamper(
-        path,
-        "ALTER TABLE events DROP COLUMN hash",
-        "ALTER TABLE executions DROP COLUMN head_hash",
-        "ALTER TABLE executions DROP COLUMN checksum",
-        "ALTER TABLE idempotency DROP COLUMN checksum",
-        "PRAGMA user_version = 2",
-    )
+def unchained(path: Path) -> Path:
+    """The same store as it was at version 2."""
+    old = path.with_name("old.db")
+    with closing(sqlite3.connect(old, isolation_level=None)) as connection:
+        for migration in load_migrations()[:2]:
+            connection.executescript(migration)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 2")
+        connection.execute("ATTACH ? AS new", (str(path),))
+        for table in ("executions", "events", "idempotency"):
+            info = connection.execute(f"PRAGMA main.table_info({table})")
+            names = ", ".join(column[1] for column in info)
+            copy = f"INSERT INTO main.{table} ({names}) SELECT {names} FROM new.{table}"  # noqa: S608 - names of our own.
+            connection.execute(copy)
+    return old
 
 
 # --- damage -------------------------------------------------------------------------------------
@@ -168,6 +174,8 @@ DAMAGE = {
     "time": "UPDATE events SET at = '2026-01-01T12:00:00.000001Z' WHERE seq = 4",
     "hash": "UPDATE events SET hash = zeroblob(16) WHERE seq = 4",
     "gap": "DELETE FROM events WHERE seq = 4",
+    "text": "UPDATE events SET kind = CAST(x'ff' AS TEXT) WHERE seq = 4",
+    "type": "UPDATE events SET version = -9223372036854775808 WHERE seq = 4",
     "swap": "UPDATE events SET payload = (SELECT payload FROM events WHERE seq = 5) WHERE seq = 4",
 }
 
@@ -193,6 +201,26 @@ async def test_damage_is_named_where_it_is_read_and_others_go_on(path: Path, nam
     assert summary.last_seq == 9
     await extend(store, TWO)
     assert len(await store.read(TWO)) == 1
+    await store.close()
+
+
+@pytest.mark.parametrize("column", ["name", "status", "error"])
+@pytest.mark.parametrize("value", ["x'ff'", "'RUNNINF'", "'{'"])
+async def test_a_damaged_row_keeps_no_other_from_being_listed(
+    path: Path, column: str, value: str
+) -> None:
+    store = await SQLiteStore.open(path)
+    for id_ in (ONE, TWO):
+        await extend(store, id_, 2)
+    await store.close()
+    change = f"UPDATE executions SET {column} = CAST({value} AS TEXT)"  # noqa: S608 - values of our own.
+    tamper(path, f"{change} WHERE position = 1")
+    store = await SQLiteStore.open(path)
+    page = await store.list_executions(ExecutionQuery())
+    assert [summary.id for summary in page.items] == [TWO]
+    with pytest.raises(DamagedLog, match=f"The row of {ONE} is not what was written"):
+        await store.summary(ONE)
+    assert len(await store.read(ONE)) == 2
     await store.close()
 
 
