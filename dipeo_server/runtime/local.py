@@ -95,6 +95,7 @@ class LocalRunner:
         self._feeds: dict[ExecutionID, EventFeed] = {}
         self._ended: OrderedDict[ExecutionID, ExecutionView] = OrderedDict()
         self._keys = IdempotencyKeys(store, ports.clock)
+        self._unserved: dict[ExecutionID, str] = {}
         self.is_closing = False
 
     # --- telling --------------------------------------------------------------------------------
@@ -147,6 +148,10 @@ class LocalRunner:
             key,
         )
 
+    def _not_served(self, execution_id: ExecutionID) -> Unavailable:
+        why = self._unserved.get(execution_id, "The server's log says why.")
+        return Unavailable(f"Execution {execution_id!r} is not being served. {why}")
+
     def _check_open(self) -> None:
         if self.is_closing:
             raise Unavailable("The server is stopping.")
@@ -161,7 +166,7 @@ class LocalRunner:
         machine = ExecutionMachine.replay(history)
         state, tail = machine.state, machine.last_seq
         if state.status.is_active:
-            raise _not_served(execution_id)
+            raise self._not_served(execution_id)
         now = self._ports.clock.now()
         if machine.receive(signal, now=now):
             raise ExecutionFinished(f"The execution has ended: {state.status}.")
@@ -235,7 +240,7 @@ class LocalRunner:
         has_ended = summary.status.is_terminal
         feed = EventFeed(self._store, execution_id, summary.last_seq, has_ended=has_ended)
         if not has_ended:
-            feed.fail(_not_served(execution_id))
+            feed.fail(self._not_served(execution_id))
         self._feeds[execution_id] = feed
         return feed
 
@@ -295,6 +300,11 @@ class LocalRunner:
         for execution_id in active:
             try:
                 machine = ExecutionMachine.replay(await read_all(self._store, execution_id))
+            except StorageError as error:  # Damaged: nothing that can be run.
+                self._unserved[execution_id] = error.message
+                told = {"execution_id": execution_id, "hint": error.hint}
+                log.error("execution_cannot_be_recovered", error=error.message, **told)  # noqa: TRY400 - the message says all there is to say.
+                continue
             except Exception:
                 # One log that cannot be folded must not keep the others from running.
                 log.exception("execution_cannot_be_recovered", execution_id=execution_id)
@@ -361,9 +371,3 @@ def _is_orphan(
         return False
     parent = recovered.get(state.parent_id)
     return parent is None or parent.state.ending is not None
-
-
-def _not_served(execution_id: ExecutionID) -> Unavailable:
-    return Unavailable(
-        f"Execution {execution_id!r} is not being served; the server's log says why."
-    )

@@ -28,6 +28,15 @@ class Quarantine:
         """Keep the execution from growing; the first damage found is the one that is told."""
         self._found.setdefault(damage.execution_id, damage)
 
+    def check_read(self, execution_id: ExecutionID, after: Seq, limit: int) -> None:
+        """Raises DamagedLog where the damage lies among the `limit` events behind `after`.
+
+        A log that has lost its end would read well, and look shorter than it was.
+        """
+        known = self._found.get(execution_id)
+        if known is not None and after < known.seq <= after + limit:
+            raise DamagedLog(known.message, execution_id=known.execution_id, seq=known.seq)
+
     def check(self, execution_id: ExecutionID) -> None:
         """Raises DamagedLog for an execution that is in here."""
         known = self._found.get(execution_id)

@@ -201,6 +201,7 @@ class SQLiteStore:
         self, execution_id: ExecutionID, *, after: Seq = Seq(0), limit: int = 256
     ) -> Sequence[Recorded]:
         """At most `limit` committed events behind `after`. Raises DamagedLog."""
+        self._quarantine.check_read(execution_id, after, limit)
         try:
             rows = await self._fetch(self._sql["read_events"], (execution_id, after, limit))
             return decoded(rows, execution_id, after, self._codec)

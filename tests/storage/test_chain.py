@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from dipeo_server.domains.execution.ids import Seq
 from dipeo_server.domains.execution.ports import ExecutionQuery
 from dipeo_server.errors import DamagedLog
+from dipeo_server.runtime.history import read_all
 from dipeo_server.storage.chain import HASH_BYTES, START, EventRow, checksum, link
 from dipeo_server.storage.database import APPLICATION_ID, open_for_writing
 from dipeo_server.storage.queries import load_migrations
@@ -245,6 +246,9 @@ async def test_a_live_log_that_lost_its_end_is_found_when_the_store_is_opened(
     with pytest.raises(DamagedLog) as damage:
         await extend(store, ONE, after=9)
     assert damage.value.seq == seq
+    with pytest.raises(DamagedLog):
+        await read_all(store, ONE)
+    assert len(await store.read(ONE, limit=seq - 1)) == seq - 1
     await extend(store, TWO)
     await store.close()
 
