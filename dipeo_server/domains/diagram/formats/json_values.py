@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from dipeo_server.errors import InvalidInput
+
 DOCUMENT_BYTES_MAX = 1024 * 1024
 NUMBER_CHARACTERS_MAX = 100
 DEPTH_MAX = 64
@@ -35,6 +37,21 @@ def fault_of(value: object, *, depth_max: int = DEPTH_MAX) -> str | None:
                 if fault is not None:
                     return fault
     return None
+
+
+def check_levels(document: object) -> None:
+    """Raises InvalidInput for a document that no reader would take, for it is nested too deeply."""
+    layer: list[Any] = [document]
+    for _ in range(DEPTH_MAX + 1):
+        containers = [item for item in layer if isinstance(item, dict | list)]
+        layer = []
+        for item in containers:
+            layer.extend(item.values() if isinstance(item, dict) else item)
+    if containers:
+        raise InvalidInput(
+            f"In this format the diagram is nested more than {DEPTH_MAX} levels deep.",
+            hint="Move what is nested most deeply into a file.",
+        )
 
 
 def _scalar_fault(value: object) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from dipeo_server.domains.diagram.formats.edge_fields import branch_data, written_fields
 from dipeo_server.domains.diagram.formats.extras import with_unknown_fields
 from dipeo_server.domains.diagram.formats.handles import BRANCHES, DIPEO_PORTS
+from dipeo_server.domains.diagram.formats.json_values import check_levels
 from dipeo_server.domains.diagram.formats.native import OWN_FIELDS, TITLES
 from dipeo_server.domains.diagram.formats.native_arrows import ARROW_FIELDS, DIRECTIONS
 from dipeo_server.domains.diagram.formats.native_nodes import DATA_FIELDS, NODE_FIELDS
@@ -52,6 +53,7 @@ def write_native(diagram: DomainDiagram) -> str:
         "metadata": metadata,
     }
     whole = with_unknown_fields(document, diagram.extra, OWN_FIELDS)
+    check_levels(whole)
     return json.dumps(whole, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
 

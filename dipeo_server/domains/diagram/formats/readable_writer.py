@@ -34,7 +34,8 @@ Node = DomainNode[Mapping[str, Any]]
 def write_readable(diagram: DomainDiagram) -> str:
     """The diagram as a readable document. Unknown fields, keys and ids are kept, places are not.
 
-    A label that several nodes share gets `~1`, `~2`. Raises InvalidInput for an edge to no node.
+    A label that several nodes share gets `~1`, `~2`. Raises InvalidInput for an edge to no node,
+    and for what is nested too deeply to be read.
     """
     check_ends(diagram)
     labels = unique_labels(diagram)

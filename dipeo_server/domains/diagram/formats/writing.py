@@ -24,7 +24,7 @@ def write_diagram(diagram: DomainDiagram, format: str) -> str:  # noqa: A002 - t
     """The diagram as a document; reading it again gives the same diagram.
 
     Unknown fields, keys, ids and positions are kept. Raises InvalidInput for a format that does
-    not exist, and for a diagram with an edge to no node.
+    not exist, and for a diagram with an edge to no node or nested too deeply to be read.
     """
     writer = _WRITERS.get(format.lower())
     if writer is None:

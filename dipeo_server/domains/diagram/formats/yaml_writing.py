@@ -8,6 +8,7 @@ from typing import Any, Final
 import yaml
 
 from dipeo_server.domains.diagram.formats.extras import EXTRA
+from dipeo_server.domains.diagram.formats.json_values import check_levels
 from dipeo_server.domains.diagram.formats.light_nodes import NODE_FIELDS
 from dipeo_server.domains.diagram.model import DomainDiagram, DomainNode
 
@@ -30,7 +31,8 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def yaml_text(document: Mapping[str, Any]) -> str:
-    """The document as text."""
+    """The document as text. Raises InvalidInput if it is nested too deeply to be read."""
+    check_levels(document)
     text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     return text
 

@@ -2,7 +2,13 @@
 
 import pytest
 
-from dipeo_server.domains.diagram.formats.json_values import DEPTH_MAX, as_text, fault_of
+from dipeo_server.domains.diagram.formats.json_values import (
+    DEPTH_MAX,
+    as_text,
+    check_levels,
+    fault_of,
+)
+from dipeo_server.errors import InvalidInput
 
 
 def nested(depth: int) -> object:
@@ -52,3 +58,13 @@ def test_everything_else_is_named(value: object, fault: str) -> None:
 )
 def test_a_scalar_reads_as_an_author_would_write_it(value: object, text: str | None) -> None:
     assert as_text(value) == text
+
+
+def test_a_document_may_be_as_deep_as_readers_take_and_no_deeper() -> None:
+    deepest: object = {}
+    for _ in range(DEPTH_MAX - 1):
+        deepest = [1, deepest]
+    check_levels(deepest)
+    check_levels("no container")
+    with pytest.raises(InvalidInput, match="more than 64 levels"):
+        check_levels({"x": deepest})
