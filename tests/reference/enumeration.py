@@ -14,7 +14,7 @@ from tests.reference.lockstep import RULES, Disagreement, Rules
 from tests.reference.shapes import Relabelling, Shape, Size, kinds_of, shapes, sketches
 
 SIZES = (Size(1, 2), Size(2, 2), Size(3, 2), Size(4, 1))
-BATCH = 12
+BATCH = 4
 """Shapes in one message to a process."""
 REPLAY_EVERY = 5
 """Of so many diagrams one has a log folded anew."""

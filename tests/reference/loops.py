@@ -57,6 +57,10 @@ class LoopForest:
         self.loops = tuple(block for block in self.run.walk() if block is not self.run)
         """Every loop, those inside it before it."""
         self.back = frozenset(edge for loop in self.loops for edge in loop.back)
+        self._forward = {
+            node: [edge for edge in self._edges_into(node) if edge not in self.back]
+            for node in range(len(sketch.kinds))
+        }
         self.loops_holding = {
             node: [loop for loop in self.loops if node in loop.nodes] for node in self.reachable
         }
@@ -80,7 +84,7 @@ class LoopForest:
 
     def forward(self, node: int) -> list[int]:
         """Give the edges into the node that are no back edges, in file order."""
-        return [edge for edge in self._edges_into(node) if edge not in self.back]
+        return self._forward[node]
 
     def _loops_beyond(self, node: int, other: int) -> list[Block]:
         return [loop for loop in self.loops_holding[node] if other not in loop.nodes]
