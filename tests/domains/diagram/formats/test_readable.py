@@ -254,7 +254,7 @@ def test_a_misspelt_field_is_named_where_no_type_is_told(read: Read) -> None:
 
 
 def test_a_misspelt_type_in_brackets_is_told(read: Read) -> None:
-    problem = only_problem(read("nodes: [{'A [conditon]': {}}]"))
+    problem = only_problem(read("nodes: [{'A [condittion]': {}}]"))
     assert (problem.severity, problem.code) == (Severity.WARNING, "NAME_BRACKETS")
     assert problem.hint == "Did you mean 'condition'?"
 

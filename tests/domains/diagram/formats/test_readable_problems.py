@@ -29,13 +29,13 @@ NODES = "nodes: [{Start: {}}, {Panel: {person: x}}, {Check: {expression: x}}]\n"
 @pytest.mark.parametrize(
     "flow, code, hint, place",
     [
-        ("- Strat: Panel", "UNKNOWN_NODE", "Did you mean 'Start'?", (3, 3)),
-        ("- Start: Pannel (raw_text)", "UNKNOWN_NODE", "Did you mean 'Panel'?", (3, 3)),
+        ("- Sstart: Panel", "UNKNOWN_NODE", "Did you mean 'Start'?", (3, 3)),
+        ("- Start: Panell (raw_text)", "UNKNOWN_NODE", "Did you mean 'Panel'?", (3, 3)),
         ("- Start -> Panle", "UNKNOWN_NODE", "Did you mean 'Panel'?", (3, 3)),
         ('- Start: to "Panl"', "UNKNOWN_NODE", "Did you mean 'Panel'?", (3, 3)),
         ("- Start:\n  - {as: object, to: Panl}", "UNKNOWN_NODE", "Did you", (4, 18)),
         ('- Start: to "Panel" as raw_text', "INVALID_FIELD", "It is written as", (3, 3)),
-        ("- Start: {to: Panel, in: frist}", "UNKNOWN_HANDLE", "Its inputs are: d", (3, 22)),
+        ("- Start: {to: Panel, in: firsst}", "UNKNOWN_HANDLE", "Its inputs are: d", (3, 22)),
         ('- Start: to "Panel" in "x"', "UNKNOWN_HANDLE", "Its inputs are: default", (3, 3)),
         ("- Check[condtru]: Panel", "UNKNOWN_HANDLE", "Its outputs are: condtrue", (3, 3)),
         ("- Check_yes: Panel", "UNKNOWN_HANDLE", "Its outputs are: condtrue", (3, 3)),
