@@ -40,6 +40,8 @@ class Bodies:
         data = orjson.dumps(body)
         if len(data) <= INLINE_BYTES_MAX:
             return None
+        # What orjson gives holds on to many times its own length.
+        data = bytes(memoryview(data))
         try:
             ref = await self._blobs.put(data)
         except StorageError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,20 @@ async def test_the_same_body_is_kept_once(tmp_path: Path) -> None:
         await running.run("s -> a -> b")
     await store.close()
     assert len([path for path in tmp_path.rglob("*.blobs/*/*") if path.is_file()]) == 1
+
+
+async def test_what_is_kept_takes_no_more_memory_than_it_has_bytes() -> None:
+    bodies = Bodies(MemoryBlobs())
+    body = LARGE * 4
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        ref = await bodies.put_if_large(body)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ref is not None
+    assert after - before < 1.5 * ref.size
 
 
 class _NoRoom(MemoryBlobs):
