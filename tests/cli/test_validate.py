@@ -54,3 +54,23 @@ def test_json_tells_the_same_of_every_file(base_dir: Path) -> None:
 def test_all_examples_are_valid() -> None:
     done = dipeo("validate", *sorted((ROOT / "examples").glob("*.yaml")))
     assert done.code == 0, done.out
+
+
+def test_places_are_those_in_the_file_whatever_its_format(base_dir: Path) -> None:
+    native = (
+        '{"nodes": {"a": {"type": "start"}},\n "arrows": {"x": {"source": "a", "target": "z"}}}'
+    )
+    readable = "version: readable\nnodes: [{one: {type: start}}]\nflow:\n- one: tow\n"
+    files = [
+        written(base_dir, native, "it.native.json"),
+        written(base_dir, readable, "it.readable.yaml"),
+        written(base_dir, '{"nodes": {},\n "nodes": {}}', "other.txt"),
+    ]
+    done = dipeo("validate", "--json", *files)
+    assert done.code == 2
+    problems = [file["problems"][0] for file in done.document["files"]]
+    assert [(each["code"], each["line"], each["column"]) for each in problems] == [
+        ("UNKNOWN_NODE", 2, 34),
+        ("UNKNOWN_NODE", 4, 3),
+        ("JSON_DUPLICATE_KEY", 2, 2),
+    ]
