@@ -277,7 +277,8 @@ class World:
         }
         stopping = self.loop.create_task(self._stop_now_and_then())
         await self._until_settled()
-        stopping.cancel()
+        async with self._stopping:  # Not half-way.
+            stopping.cancel()
         self.fate.is_over = True
         self.disk.heal()
         open_ends = [task for (name, _), task in readers.items() if self._has_ended(name)]
