@@ -199,6 +199,7 @@ def convert(
     to: options.ToFormat = None,
     from_: options.FromFormat = None,
     output: options.Output = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Write a diagram in another format; nothing of it is lost.
 
@@ -218,7 +219,7 @@ def convert(
     from dipeo_server.cli.conversion import convert_file
 
     with told_errors():
-        code = convert_file(file, to=to, from_=from_, output=output)
+        code = convert_file(file, to=to, from_=from_, output=output, may_overwrite=overwrite)
     raise typer.Exit(code)
 
 

@@ -22,14 +22,23 @@ _ENDS: Final = ".light.yaml, .native.json, .readable.yaml"
 
 
 def convert_file(
-    file: Path, *, to: DiagramFormat | None, from_: DiagramFormat | None, output: Path | None
+    file: Path,
+    *,
+    to: DiagramFormat | None,
+    from_: DiagramFormat | None,
+    output: Path | None,
+    may_overwrite: bool = False,
 ) -> ExitCode:
     """Write the diagram in a file anew; USAGE if it cannot be read as a whole.
 
-    Tells every problem of reading. What a diagram means is not judged here. Raises Unusable, and
-    InvalidInput for a diagram that the format cannot hold.
+    Tells every problem of reading. What a diagram means is not judged here. Raises Unusable, also
+    for an output that is the file itself unless it may be overwritten, and InvalidInput for a
+    diagram that the format cannot hold.
     """
     wanted = _wanted(to, output)
+    if not may_overwrite and _is_same(file, output):
+        message = f"{output} is the file to convert, and its comments would be lost."
+        raise Unusable(message, hint="Name another --output, or say --overwrite.")
     diagram = _read(file, from_)
     if diagram is None:
         return ExitCode.USAGE
@@ -55,6 +64,13 @@ def _wanted(to: DiagramFormat | None, output: Path | None) -> str:
         message = f"A file called {output.name!r} would not be read as {to.value}."
         raise Unusable(message, hint=f"Give it an end that says so: {_ENDS}.")
     return to.value
+
+
+def _is_same(file: Path, output: Path | None) -> bool:
+    try:
+        return output is not None and output.samefile(file)
+    except OSError:
+        return False  # One of the two is not there.
 
 
 def _read(file: Path, from_: DiagramFormat | None) -> DomainDiagram | None:

@@ -164,3 +164,7 @@ FromFormat: TypeAlias = Annotated[
         help="The format of FILE.  [default: by its end, else by what it says]",
     ),
 ]
+Overwrite: TypeAlias = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Write over FILE itself; its comments are lost."),
+]

@@ -84,6 +84,32 @@ def test_wrong_usage_says_what_to_do(base_dir: Path, options: list[str], told: s
     assert told in done.err
 
 
+def test_a_file_is_not_written_over_without_being_told(base_dir: Path) -> None:
+    file = written(base_dir, f"# mine\n{HELLO}")
+    (base_dir / "link.light.yaml").symlink_to(file)
+    for output in (file, base_dir / "link.light.yaml"):
+        done = dipeo("convert", file, "--output", output)
+        assert (done.code, done.out) == (2, "")
+        assert "--overwrite" in done.err
+    assert file.read_text().startswith("# mine\n")
+    file.chmod(0o640)
+    link = base_dir / "link.light.yaml"
+    assert dipeo("convert", file, "--output", link, "--overwrite").code == 0
+    assert link.is_symlink()
+    assert file.read_text().startswith("version: light\n")
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_an_output_that_fails_leaves_what_was_there(base_dir: Path) -> None:
+    folder = base_dir / "results"
+    folder.mkdir()
+    (folder / "it.native.json").mkdir()
+    done = dipeo("convert", written(base_dir, HELLO), "--output", folder / "it.native.json")
+    assert done.code == 2
+    assert "Cannot write" in done.err
+    assert [each.name for each in folder.iterdir()] == ["it.native.json"]
+
+
 def test_a_missing_file_and_one_that_is_no_text_are_told(base_dir: Path) -> None:
     missing = dipeo("convert", base_dir / "none.light.yaml", "--to", "native")
     assert missing.code == 2
