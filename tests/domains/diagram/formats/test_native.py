@@ -306,3 +306,15 @@ def test_a_diagram_of_too_many_nodes_is_refused_at_the_first_that_is_too_many(
     [problem] = problems_of(read_native(f'{{"nodes": {{\n{lines}}}}}', specs=specs), specs)
     assert problem.code == "TOO_MANY_NODES"
     assert problem.location == Location(10_002, 1)
+
+
+def test_a_handle_that_tells_nothing_leaves_its_id_to_tell_it(specs: Specs) -> None:
+    diagram = diagram_of(
+        {
+            "nodes": {"n_1": START, "n_2": AGENT},
+            "arrows": {"a": ARROW},
+            "handles": [{"id": "n_2_first_input", "node_id": "n_2"}, {"label": "first"}],
+        },
+        specs,
+    )
+    assert diagram.edges[0].target_handle == "first"
