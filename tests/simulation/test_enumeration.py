@@ -1,7 +1,8 @@
 """The execution rule on every small diagram: the machine against the reference interpreter.
 
 `make sim` runs all diagrams with up to two inner nodes and a seeded share of the larger ones, and
-says which share; SIM_FULL=1 runs them all, which takes hours. SEED chooses another share.
+says which share; SIM_FULL=1 runs them all, which takes some nine hours on two cores. SEED chooses
+another share.
 """
 
 from __future__ import annotations
