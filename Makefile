@@ -5,6 +5,7 @@ BIN := .venv/bin
 PYTHON ?= python3
 WORKERS ?= 2
 SEED ?=
+ARGS ?=
 SIM_SEEDS ?= 300
 FILE ?= examples/debate.light.yaml
 STAMP := .venv/.installed
@@ -52,9 +53,8 @@ schema: $(STAMP) ## Print the GraphQL schema into schema.graphql
 	$(BIN)/dipeo-server export-schema > .venv/schema.graphql
 	@cp .venv/schema.graphql schema.graphql
 
-bench: $(STAMP) ## Measure, and write the figures with their machine
-	@test -d bench || { echo "There is no bench/ here yet: nothing was measured." >&2; exit 2; }
-	$(BIN)/python -m bench
+bench: $(STAMP) ## Measure beside other engines, against the goals [ARGS="--quick"]
+	$(BIN)/python -m bench $(ARGS)
 
 sim: $(STAMP) ## Simulate crashes, orders and faults in virtual time [SEED=8412] [SIM_SEEDS=300]
 	SEED=$(SEED) SIM_SEEDS=$(SIM_SEEDS) $(BIN)/pytest -ra tests/simulation $(if $(SEED),-k one_seed)
