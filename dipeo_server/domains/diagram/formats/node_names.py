@@ -58,7 +58,7 @@ def told_names(
 ) -> Names:
     """What these fields of the metadata tell of nodes with these names.
 
-    What tells of no such node is left in the metadata.
+    What tells of no such node, or is no name, is left in the metadata.
     """
     found: dict[str, dict[str, str]] = {KEYS: {}, LABELS: {}}
     rest = dict(metadata)
@@ -68,7 +68,7 @@ def told_names(
         found[name] = {
             node: text
             for node, text in entries.items()
-            if node in names and text and type(text) is str
+            if node in names and type(text) is str and 0 < len(text) <= LABEL_CHARACTERS_MAX
         }
         if found[name]:
             others = {node: text for node, text in entries.items() if node not in found[name]}
@@ -98,16 +98,8 @@ def keyed(source: Source, nodes: Sequence[Node], keys: Mapping[str, str]) -> tup
 
 
 def labelled(nodes: Iterable[Node], labels: Mapping[str, str]) -> tuple[Node, ...]:
-    """The nodes, whose labels are their names so far, with the labels that are given to them.
-
-    A label that is too long is not given.
-    """
-    return tuple(
-        replace(node, label=label)
-        if len(label := labels.get(node.label, node.label)) <= LABEL_CHARACTERS_MAX
-        else node
-        for node in nodes
-    )
+    """The nodes, whose labels are their names so far, with the labels that are given to them."""
+    return tuple(replace(node, label=labels.get(node.label, node.label)) for node in nodes)
 
 
 def with_written_ids(nodes: Iterable[tuple[Node, object]]) -> tuple[Node, ...]:
@@ -180,7 +172,7 @@ def metadata_with_names(
         }
     written = {field: entries for field, entries in told.items() if entries}
     taken = {*written, *reserved}
-    if told_names(diagram.metadata, names.values(), [*told]).metadata != diagram.metadata:
+    if told_names(diagram.metadata, {*names.values()}, [*told]).metadata != diagram.metadata:
         taken |= {*told}
     return {**with_unknown_fields({}, diagram.metadata, taken), **written}
 
