@@ -24,7 +24,7 @@ from tests.storage.records import ONE, execution, extend, keyed, line
 from tests.storage.runs import CHAIN, LOOP, Run
 from tests.storage.test_chain import DAMAGE, has_dbstat, rows, tamper
 
-RUNS = 12
+RUNS = 7
 TABLES = ("executions", "events", "idempotency", "execution_counts")
 
 
@@ -112,6 +112,7 @@ def bits_of_the_log(path: Path) -> list[int]:
     return found
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "flips",
     [200, pytest.param(5_000, marks=[pytest.mark.prove, pytest.mark.timeout(1_800)])],
@@ -135,6 +136,7 @@ async def test_single_bits_that_flip_in_the_log_are_named(path: Path, flips: int
     assert (flips - harmless) / flips >= 0.975
 
 
+@pytest.mark.timeout(300)
 async def test_bits_that_flip_anywhere_are_named_or_change_nothing(path: Path) -> None:
     """Also in the header, the schema, the indexes and the tables beside the log."""
     chance = random.Random(8412)
