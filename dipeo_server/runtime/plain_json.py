@@ -82,12 +82,12 @@ def plain_result(result: HandlerResult) -> HandlerResult:
 
 def plain_output(output: NodeOutput) -> NodeOutput:
     """The output with plain JSON in it. Raises NotPlain, OutputTooLarge."""
-    return replace(
-        output,
-        value=_plain_map(output.value, "The output"),
-        metadata=_plain_map(output.metadata, "The metadata"),
-        token_usage=_plain_usage(output.token_usage),
-        messages=tuple(_plain_message(message) for message in output.messages),
+    return NodeOutput(
+        _plain_map(output.value, "The output"),
+        _plain_map(output.metadata, "The metadata"),
+        output.content_type,
+        _plain_usage(output.token_usage),
+        tuple(_plain_message(message) for message in output.messages),
     )
 
 
@@ -95,6 +95,8 @@ def _plain_map(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         message = f"{what} must be a map of names to values, not {type(value).__name__}."
         raise NotPlain(message, hint='A plain result is {"default": value}.')
+    if not value:
+        return {}
     found: dict[str, Any] = plain_json(dict(value))
     return found
 
