@@ -55,7 +55,8 @@ def fan(nodes: int) -> Parents:
 
 
 def layered(nodes: int, layers: int = 20) -> Parents:
-    """Layers of one width; each node gets three results of the layer before."""
+    """Layers of one width, 3 at least; each node gets three results of the layer before."""
+    layers = min(layers, nodes // 3)
     width = nodes // layers
     found: list[tuple[int, ...]] = [()] * width
     for layer in range(1, layers):
