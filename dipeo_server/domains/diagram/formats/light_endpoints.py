@@ -41,9 +41,9 @@ class Labels:
         stripped = text.strip()
         if stripped in self._spellings:
             return Endpoint(self._spellings[stripped])
-        if len(stripped) > ENDPOINT_CHARACTERS_MAX:
+        if len(text) > ENDPOINT_CHARACTERS_MAX:
             return None
-        return self._bracketed(stripped) or self._legacy(stripped)
+        return self._bracketed(text) or self._legacy(stripped)
 
     def _bracketed(self, text: str) -> Endpoint | None:
         match = _BRACKETED.fullmatch(text)

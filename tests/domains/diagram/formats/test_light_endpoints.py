@@ -40,6 +40,13 @@ def test_nothing_is_guessed(text: str) -> None:
     assert LABELS.find(text) is None
 
 
+def test_a_label_with_spaces_around_it_can_have_a_handle() -> None:
+    labels = Labels([" A ", "\u2028"])
+    assert labels.find(" A [first]") == Endpoint(" A ", "first", is_strict=True)
+    assert labels.find("\u2028[first]") == Endpoint("\u2028", "first", is_strict=True)
+    assert labels.find("A[first]") is None
+
+
 def test_a_very_long_text_is_only_compared_as_a_whole() -> None:
     long = "_" * 300_000
     labels = Labels([long, long[:-1]])
