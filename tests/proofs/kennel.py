@@ -1,38 +1,89 @@
 """Forks servers that can be killed: everything is imported once, so a new life begins at once.
 
-`python kennel.py STORE BASE_DIR TRACE`: every line on standard input forks a server, which prints
-its process id and its URL when it accepts connections.
+`python kennel.py STORE BASE_DIR TRACE PORT`: every line on standard input forks a server, which
+prints its process id and its URL when it accepts connections. Pure nodes write down in TRACE that
+they were entered; nodes with effects tell somebody who listens on PORT.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import secrets
 import sys
 from pathlib import Path
 from typing import Any
 
 from dipeo_server.app import node_types
-from dipeo_server.domains.diagram import DomainNode
+from dipeo_server.domains.diagram import AfterCrash, DomainNode
 from dipeo_server.domains.execution import ExecutionContext
 from dipeo_server.domains.execution.handlers import NodeOutput, create_node_output, node_handler
 from dipeo_server.server import serve
 from dipeo_server.settings import Settings
+from tests.proofs.nonces import nonces
+
+LARGE = "x" * 300_000
 
 
 @node_handler("traced", pure=True)
 async def traced(node: DomainNode[Any], ctx: ExecutionContext) -> NodeOutput:
-    """Writes down that it was entered, waits a little, and gives its occurrence."""
-    run = ctx.node_run
-    entry = f"{ctx.execution_id}\t{run.node}\t{run.occurrence}\t{run.attempt}\n"
+    """Write down that it was entered, wait a little, and give what nobody could give again."""
     trace = os.open(TRACE, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(trace, entry.encode())
+    os.write(trace, message(ctx))
     os.close(trace)
-    await ctx.sleep(0.002 * (1 + run.occurrence % 3))
-    return create_node_output({"default": run.occurrence})
+    await ctx.sleep(0.002 * (ctx.node_run.occurrence % 3))
+    return result(ctx, secrets.token_hex(8))
 
 
-STORE, BASE_DIR, TRACE = sys.argv[1:]
+@node_handler("effect", after_crash=AfterCrash.RERUN)
+async def effect(node: DomainNode[Any], ctx: ExecutionContext) -> NodeOutput:
+    """Do something that cannot be undone: tell somebody outside."""
+    return await told(ctx)
+
+
+@node_handler("careful", after_crash=AfterCrash.ASK)
+async def careful(node: DomainNode[Any], ctx: ExecutionContext) -> NodeOutput:
+    """The same, but after a crash a person is asked first."""
+    return await told(ctx)
+
+
+async def told(ctx: ExecutionContext) -> NodeOutput:
+    """Tell, and wait until it was heard."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(PORT))
+    try:
+        writer.write(message(ctx))
+        await writer.drain()
+        await reader.readline()
+    finally:
+        writer.close()
+    return result(ctx, secrets.token_hex(8))
+
+
+def message(ctx: ExecutionContext) -> bytes:
+    """Who is at work, and on what it rests: outputs of whom, with which nonces in them."""
+    run = ctx.node_run
+    rests_on = [
+        (found.produced_by, found.occurrence, sorted(nonces(found.body)))
+        for found in ctx.input_envelopes.values()
+    ]
+    entry = {
+        "execution": ctx.execution_id,
+        "run": (run.node, run.occurrence, run.attempt),
+        "rests_on": rests_on,
+        "is_strict": ctx.variables["is_strict"],
+    }
+    return json.dumps(entry).encode() + b"\n"
+
+
+def result(ctx: ExecutionContext, nonce: str) -> NodeOutput:
+    """Which turn it was, and the nonce; in some runs a large body as well."""
+    pad = LARGE if ctx.variables["is_large"] and ctx.node_run.node in {"b", "z"} else ""
+    value = {"turn": ctx.node_run.occurrence, "nonce": nonce, "pad": pad}
+    return create_node_output({"default": value})
+
+
+STORE, BASE_DIR, TRACE, PORT = sys.argv[1:]
 
 
 def live() -> None:

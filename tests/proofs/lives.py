@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from websockets.exceptions import WebSocketException
+
+from tests.cli.processes import environment
+from tests.proofs.listener import Hearsay, Listener
 
 DIAGRAM = """
 version: light
@@ -24,9 +28,14 @@ nodes:
   - {label: a, type: traced}
   - {label: b, type: traced}
   - {label: h, type: traced}
-  - {label: c, type: condition, condition_type: custom, expression: "default >= 3"}
+  - {label: e, type: effect}
+  - {label: c, type: condition, condition_type: custom, expression: "turn >= 3"}
+  - {label: x, type: traced}
+  - {label: y, type: traced}
+  - {label: z, type: traced}
   - {label: pause, type: delay, seconds: 0.03}
   - {label: gate, type: barrier, prompt: go on?}
+  - {label: mark, type: careful}
   - {label: last, type: traced}
   - {label: end, type: endpoint}
 connections:
@@ -34,11 +43,17 @@ connections:
   - {from: start, to: b}
   - {from: a, to: h, label: left}
   - {from: b, to: h, label: right}
-  - {from: h, to: c}
+  - {from: h, to: e}
+  - {from: e, to: c, content_type: object}
   - {from: "c[condfalse]", to: h}
   - {from: "c[condtrue]", to: pause}
   - {from: pause, to: gate}
-  - {from: "gate[approved]", to: last}
+  - {from: a, to: x}
+  - {from: x, to: y}
+  - {from: y, to: z}
+  - {from: z, to: mark, label: beside}
+  - {from: "gate[approved]", to: mark, label: decision}
+  - {from: mark, to: last}
   - {from: last, to: end}
 """
 RUN = """mutation($input: RunDiagramInput!, $key: String) {
@@ -50,18 +65,23 @@ APPROVE = """mutation($id: ID!, $key: String) {
 ABORT = """mutation($id: ID!) {
   abortExecution(id: $id) { execution { id lastSequence } errors { message code } } }"""
 WAITING = "{ waitingBarriers(first: 100) { id execution { id } } }"
+ANSWERS_MAX = 16
+"""After so many answers at most a life is killed."""
+FOLLOWED = 20
+"""So many runs of former lives are followed on."""
 STATUSES = "{ executions(first: 100, filter: {isActive: true}) { totalCount nodes { id status } } }"
 
 
 @dataclass
 class Told:
-    """What the server acknowledged: last sequence per execution, approvals, aborts, keys."""
+    """What the server acknowledged: last sequence per execution, aborts, keys, and events."""
 
     sequences: dict[str, int] = field(default_factory=dict)
     started: dict[str, str] = field(default_factory=dict)
-    approved: set[str] = field(default_factory=set)
+    hearsay: Hearsay = field(default_factory=Hearsay)
     aborted: set[str] = field(default_factory=set)
     unanswered: list[str] = field(default_factory=list)
+    answers: int = 0
 
     def saw(self, execution: dict[str, Any]) -> None:
         """An answer named the execution and how far its log went."""
@@ -70,10 +90,19 @@ class Told:
         self.sequences[execution["id"]] = max(known, sequence)
 
 
+def wanted(key: str) -> dict[str, Any]:
+    """The run under a key: half of them STRICT, a quarter with large bodies."""
+    chance = random.Random(key)
+    durability = chance.choice(["ADAPTIVE", "STRICT"])
+    source = {"inline": {"content": DIAGRAM, "format": "LIGHT", "name": key}}
+    variables = {"is_large": chance.random() < 0.25, "is_strict": durability == "STRICT"}
+    return {"source": source, "variables": variables, "durability": durability}
+
+
 class Kennel:
     """Starts lives of one server over one store."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
         self.store = folder / "store.db"
         self.trace = folder / "trace.txt"
         script = Path(__file__).with_name("kennel.py")
@@ -81,7 +110,9 @@ class Kennel:
         base = folder / "base"
         base.mkdir()
         self._process = subprocess.Popen(
-            [sys.executable, str(script), str(self.store), str(base), str(self.trace)],
+            [sys.executable, str(script), *map(str, (self.store, base, self.trace, port))],
+            cwd=Path(__file__).parents[2],
+            env=environment(PYTHONPATH="."),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -120,35 +151,44 @@ class Kennel:
 
 
 @contextmanager
-def kennel(folder: Path) -> Iterator[Kennel]:
-    """A kennel as long as the block lasts."""
-    found = Kennel(folder)
+def kennel(folder: Path, port: int) -> Iterator[Kennel]:
+    """A kennel as long as the block lasts; effects are told to that port."""
+    found = Kennel(folder, port)
     try:
         yield found
     finally:
         found.close()
 
 
+@dataclass(frozen=True)
+class Troubles:
+    """Whom all lives of a server have to do with."""
+
+    told: Told
+    rng: random.Random
+    http: httpx.AsyncClient
+
+
 class Client:
     """Everything the tests ask of a life; a life that dies simply does not answer."""
 
-    def __init__(self, url: str, told: Told) -> None:
+    def __init__(self, url: str, told: Told, http: httpx.AsyncClient) -> None:
         self._url = url
         self._told = told
-        self._http = httpx.AsyncClient(timeout=20)
+        self._http = http
 
     async def ask(self, query: str, **variables: Any) -> Any:
         """The `data` of an answer."""
         body = {"query": query, "variables": variables}
         answer = (await self._http.post(self._url, json=body)).json()
         assert "errors" not in answer, answer
+        self._told.answers += 1
         return answer["data"]
 
     async def start(self, key: str) -> None:
         """Start a run under an idempotency key; the key is kept until it is answered."""
         self._told.unanswered.append(key)
-        source = {"inline": {"content": DIAGRAM, "format": "LIGHT", "name": key}}
-        payload = (await self.ask(RUN, input={"source": source}, key=key))["runDiagram"]
+        payload = (await self.ask(RUN, input=wanted(key), key=key))["runDiagram"]
         assert payload["errors"] == []
         execution = payload["execution"]
         known = self._told.started.setdefault(key, execution["id"])
@@ -163,7 +203,6 @@ class Client:
             answer = await self.ask(APPROVE, id=barrier["id"], key=f"yes {barrier['id']}")
             payload = answer["approveBarrier"]
             if not payload["errors"]:
-                self._told.approved.add(payload["execution"]["id"])
                 self._told.saw(payload["execution"])
 
     async def abort(self, execution_id: str) -> None:
@@ -177,46 +216,58 @@ class Client:
         """How many runs have not ended."""
         return int((await self.ask(STATUSES))["executions"]["totalCount"])
 
-    async def close(self) -> None:
-        """Let go of the connection."""
-        await self._http.aclose()
+
+async def trouble(url: str, troubles: Troubles, life: int) -> None:
+    """Load: new runs, repeated keys, approvals, followers and a few aborts, until the life ends."""
+    told, rng = troubles.told, troubles.rng
+    client = Client(url, told, troubles.http)
+    async with Listener.at(url, told.hearsay) as listener:
+        followed = sorted(told.hearsay.events.keys() - told.hearsay.ended)
+        for execution_id in rng.sample(followed, min(len(followed), FOLLOWED)):
+            await listener.follow(execution_id)
+        for key in list(dict.fromkeys(told.unanswered)):
+            await client.start(key)
+        for number in range(1_000):
+            key = f"{life}.{number}"
+            await client.start(key)
+            if rng.random() < 0.4:
+                await listener.follow(told.started[key])
+            await client.approve()
+            if rng.random() < 0.1:
+                await client.abort(told.started[key])
+            await asyncio.sleep(0.01)
 
 
-async def trouble(client: Client, told: Told, rng: random.Random, life: int) -> None:
-    """Load: new runs, repeated keys, approvals and a few aborts, until the life ends."""
-    for key in list(dict.fromkeys(told.unanswered)):
-        await client.start(key)
-    for number in range(1_000):
-        key = f"{life}.{number}"
-        await client.start(key)
-        await client.approve()
-        if rng.random() < 0.1:
-            await client.abort(told.started[key])
-        await asyncio.sleep(0.01)
-
-
-async def one_life(home: Kennel, told: Told, rng: random.Random, life: int) -> None:
-    """Begin a life, trouble it, and kill it at a random moment."""
-    pid, url = home.begin()
-    client = Client(url, told)
-    task = asyncio.create_task(trouble(client, told, rng, life))
-    await asyncio.sleep(rng.uniform(0.0, 0.15))
+async def one_life(home: Kennel, troubles: Troubles, life: int) -> None:
+    """Begin a life, trouble it, and kill it a random moment behind a random answer."""
+    pid, url = await asyncio.to_thread(home.begin)
+    rng = troubles.rng
+    answers, moment = troubles.told.answers + rng.randint(0, ANSWERS_MAX), rng.uniform(0, 0.05)
+    task = asyncio.create_task(trouble(url, troubles, life))
+    while troubles.told.answers < answers and not task.done():
+        await asyncio.wait([task], timeout=0.002)
+    await asyncio.sleep(moment)
     await asyncio.to_thread(home.kill, pid)
-    with suppress(httpx.HTTPError):
+    with suppress(httpx.HTTPError, WebSocketException, OSError):
         await task
-    await client.close()
 
 
-async def last_life(home: Kennel, told: Told, seconds: float) -> None:
-    """A life that is left in peace until every run has ended."""
-    pid, url = home.begin()
-    client = Client(url, told)
+async def last_life(home: Kennel, troubles: Troubles, seconds: float) -> None:
+    """A life that is left in peace until every run has ended, and every follower knows."""
+    pid, url = await asyncio.to_thread(home.begin)
     deadline = time.monotonic() + seconds
-    for key in list(dict.fromkeys(told.unanswered)):
-        await client.start(key)
-    while left := await client.active():
-        assert time.monotonic() < deadline, f"{left} runs did not end"
-        await client.approve()
-        await asyncio.sleep(0.05)
-    await client.close()
+    told = troubles.told
+    client = Client(url, told, troubles.http)
+    async with Listener.at(url, told.hearsay) as listener:
+        for key in list(dict.fromkeys(told.unanswered)):
+            await client.start(key)
+        while left := await client.active():
+            assert time.monotonic() < deadline, f"{left} runs did not end"
+            await client.approve()
+            await asyncio.sleep(0.05)
+        for execution_id in sorted(told.hearsay.events.keys() - told.hearsay.ended):
+            await listener.follow(execution_id)
+            while execution_id not in told.hearsay.ended:
+                assert time.monotonic() < deadline, f"{execution_id} does not complete"
+                await asyncio.sleep(0.01)
     await asyncio.to_thread(home.kill, pid)
