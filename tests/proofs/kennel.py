@@ -19,6 +19,7 @@ from dipeo_server.app import node_types
 from dipeo_server.domains.diagram import AfterCrash, DomainNode
 from dipeo_server.domains.execution import ExecutionContext
 from dipeo_server.domains.execution.handlers import NodeOutput, create_node_output, node_handler
+from dipeo_server.domains.execution.registry import HandlerRegistry
 from dipeo_server.server import serve
 from dipeo_server.settings import Settings
 from tests.proofs.nonces import nonces
@@ -86,19 +87,20 @@ def result(ctx: ExecutionContext, nonce: str) -> NodeOutput:
 STORE, BASE_DIR, TRACE, PORT = sys.argv[1:]
 
 
-def live() -> None:
+def live(registry: HandlerRegistry) -> None:
     """One life: until it is killed."""
     settings = Settings(port=0, base_dir=Path(BASE_DIR), store=f"sqlite:{STORE}")
     announce = os.getpid()
-    asyncio.run(serve(settings, lambda url: print("live", announce, url, flush=True), node_types()))
+    asyncio.run(serve(settings, lambda url: print("live", announce, url, flush=True), registry))
 
 
 def main() -> None:
     """Fork a server for every line."""
+    registry = node_types()
     for _ in sys.stdin:
         child = os.fork()
         if child == 0:
-            live()
+            live(registry)
             os._exit(0)
         os.waitpid(child, 0)
         print("dead", flush=True)
