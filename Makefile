@@ -60,7 +60,7 @@ sim: $(STAMP) ## Simulate crashes, orders and faults in virtual time [SEED=8412]
 	SEED=$(SEED) SIM_SEEDS=$(SIM_SEEDS) $(BIN)/pytest -ra tests/simulation $(if $(SEED),-k one_seed)
 
 prove: $(STAMP) ## Run the large counts behind the promises; takes long
-	$(BIN)/pytest -n $(WORKERS) -ra -m "slow or prove" --timeout 1800
+	$(BIN)/pytest -n $(WORKERS) -raP -m "slow or prove" --timeout 1800
 
 clean: ## Remove .venv and what tools leave behind
 	rm -rf .venv .*_cache .hypothesis .coverage* dist
