@@ -32,7 +32,7 @@ GROWTH_MAX = {
     "threads": 2,
     "wal": 8 * 1024,
 }
-"""Under load, where tasks come and go with it: from the end of the warm-up to the end, by the median slope; sizes in KiB."""
+"""Under load, from the end of the warm-up to the end, by the median slope; sizes in KiB."""
 LEFT_MAX = {"memory": 48 * 1024, "heap": 8 * 1024, "files": 1, "threads": 4, "tasks": 0}
 """Without load, from the beginning (with full caches) to the end."""
 OBJECTS_LEFT_MAX = 0.02
