@@ -77,9 +77,13 @@ class Unavailable(DipeoError):
 
 
 class StorageError(DipeoError):
-    """The store failed; nothing of the request was committed."""
+    """The store failed; nothing of the request was committed.
+
+    Unless it `is_lasting` the same may well succeed in a while.
+    """
 
     code = "UNAVAILABLE"
+    is_lasting: ClassVar[bool] = False
 
 
 class StorageFull(StorageError):
@@ -93,12 +97,14 @@ class StoreLocked(StorageError):
     """Another process has the store open."""
 
     default_hint = "Stop that process, or give this one another --store."
+    is_lasting = True
 
 
 class DamagedLog(StorageError):
     """The log of an execution is damaged at event `seq`: it is whole before, and never grows."""
 
     default_hint = "`dipeo-server verify` tells all damage; a backup has what was lost."
+    is_lasting = True
 
     def __init__(
         self, message: str, *, execution_id: str, seq: int, hint: str | None = None
@@ -112,16 +118,20 @@ class BlobMissing(StorageError):
     """A large value that the log refers to is not there."""
 
     default_hint = "`dipeo-server verify` tells all damage; a backup has what was lost."
+    is_lasting = True
 
 
 class BlobDamaged(StorageError):
     """A large value is not what was written."""
 
     default_hint = "`dipeo-server verify` tells all damage; a backup has what was lost."
+    is_lasting = True
 
 
 class ConcurrentAppend(StorageError):
     """Another writer appended to this execution first; the machine must be rebuilt from the log."""
+
+    is_lasting = True
 
 
 class NodeError(DipeoError):

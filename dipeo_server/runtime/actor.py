@@ -26,7 +26,7 @@ from dipeo_server.domains.execution.signals import (
 )
 from dipeo_server.domains.execution.state import ExecutionView, view
 from dipeo_server.domains.execution.summary import summary_of
-from dipeo_server.errors import ConcurrentAppend, DamagedLog, DipeoError, StorageError, Unavailable
+from dipeo_server.errors import ConcurrentAppend, DipeoError, StorageError, Unavailable
 from dipeo_server.runtime.feed import EventFeed
 from dipeo_server.runtime.history import read_all
 from dipeo_server.runtime.inbox import Asked, Item, Round, Told
@@ -99,6 +99,10 @@ class ExecutionActor:
         await asyncio.wait({self._loop}, timeout=CLOSE_SECONDS)
         self._loop.cancel()
         await asyncio.wait({self._loop})
+        _, append = self._appending or (None, None)
+        if append is not None:
+            append.cancel()  # Whether it is committed all the same, the next runner sees.
+            await asyncio.wait({append})
 
     def _put(self, item: Item) -> None:
         is_new = isinstance(item, Told) and item.is_of_a_client
@@ -344,7 +348,7 @@ class ExecutionActor:
                 history = await read_all(self._parts.store, self.id)
                 break
             except StorageError as error:
-                if self._is_closing or isinstance(error, DamagedLog):
+                if self._is_closing or error.is_lasting:
                     raise
                 log.warning("log_unreadable", execution_id=self.id, error=str(error))
                 await asyncio.sleep(STORAGE_RETRY_SECONDS)

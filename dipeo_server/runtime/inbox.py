@@ -16,7 +16,7 @@ from dipeo_server.domains.execution.signals import (
     Signal,
 )
 from dipeo_server.domains.execution.state import ExecutionView
-from dipeo_server.errors import Unavailable
+from dipeo_server.errors import StorageError
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +67,7 @@ class Asked:
     def show(self, view: ExecutionView | None) -> None:
         """Answer a reader who is still there; None: there is no such execution after all."""
         if view is None:
-            self.refuse(Unavailable("The execution was not accepted."))
+            self.refuse(StorageError("The execution could not be stored."))
         elif not self.answer.done():
             self.answer.set_result(view)
 

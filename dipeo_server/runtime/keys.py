@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -37,33 +37,65 @@ class IdempotencyKeys:
         self._store = store
         self._clock = clock
         self._locks: dict[tuple[str, str], _KeyLock] = {}
+        self._running: set[asyncio.Task[Accepted]] = set()
 
-    @asynccontextmanager
-    async def once(self, key: IdempotencyKey | None) -> AsyncIterator[Accepted | None]:
-        """Hold the key; gives the stored answer of one used before.
+    async def answer(
+        self, key: IdempotencyKey | None, do: Callable[[], Awaitable[Accepted]]
+    ) -> Accepted:
+        """What `do` gives, or what the key was answered before.
 
-        Raises IdempotencyMismatch where it was used for another request.
+        A caller that hangs up leaves `do` running, and the key held until it has ended: who comes
+        again gets its answer. Raises what `do` raises, and IdempotencyMismatch for a key of
+        another request.
         """
         if key is None:
-            yield None
-            return
-        name = (key.principal, key.key)
-        held = self._locks.setdefault(name, _KeyLock(asyncio.Lock()))
-        held.users += 1
-        try:
-            async with held.lock:
-                yield await self._known_answer(key)
-        finally:
-            held.users -= 1
-            if not held.users:
-                del self._locks[name]
+            return await do()
+        task = asyncio.create_task(self._once(key, do), name=f"key {key.key}")
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
 
-    async def _known_answer(self, key: IdempotencyKey) -> Accepted | None:
+    async def close(self) -> None:
+        """Wait for what still runs; to be called when nothing new can come, and all will end."""
+        if self._running:
+            await asyncio.wait(self._running)
+
+    def _forget(self, task: asyncio.Task[Accepted]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # Perhaps its caller has left, so nobody else looks at it.
+
+    async def _once(self, key: IdempotencyKey, do: Callable[[], Awaitable[Accepted]]) -> Accepted:
+        async with self._held(key):
+            return await self._known(key) or await do()
+
+    async def answered(self, key: IdempotencyKey | None) -> Accepted | None:
+        """What the key was answered before. Raises IdempotencyMismatch for another request."""
+        if key is None:
+            return None
+        async with self._held(key):
+            return await self._known(key)
+
+    async def _known(self, key: IdempotencyKey) -> Accepted | None:
         stored = await self._store.find_answer(key.principal, key.key, now=self._clock.now())
         if stored is None:
             return None
         check_same_request(stored, key)
         return Accepted(stored.execution_id, Seq(int(stored.answer["sequence"])), is_repeat=True)
+
+    @asynccontextmanager
+    async def _held(self, key: IdempotencyKey) -> AsyncIterator[None]:
+        """One mutation per key at a time."""
+        name = (key.principal, key.key)
+        held = self._locks.setdefault(name, _KeyLock(asyncio.Lock()))
+        held.users += 1
+        try:
+            async with held.lock:
+                yield
+        finally:
+            held.users -= 1
+            if not held.users:
+                del self._locks[name]
 
 
 def check_same_request(stored: IdempotentAnswer, key: IdempotencyKey) -> None:

@@ -45,7 +45,7 @@ from dipeo_server.errors import (
 from dipeo_server.runtime.actor import ExecutionActor
 from dipeo_server.runtime.bodies import Bodies
 from dipeo_server.runtime.feed import EventFeed
-from dipeo_server.runtime.history import read_all
+from dipeo_server.runtime.history import read_all, read_patiently
 from dipeo_server.runtime.identity import new_execution_id
 from dipeo_server.runtime.keys import IdempotencyKeys, keyed_answer
 from dipeo_server.runtime.logbook import LogBook
@@ -102,28 +102,28 @@ class LocalRunner:
 
     async def start(self, request: StartExecution, key: IdempotencyKey | None = None) -> Accepted:
         """Accept a run durably, and run it."""
-        async with self._keys.once(key) as known:
-            if known is not None:
-                return known
-            return await self._begin(request, key)
+        self._check_open()
+        return await self._keys.answer(key, lambda: self._begin(request, key))
 
     async def answered(self, key: IdempotencyKey | None) -> Accepted | None:
         """What the key was answered before, or None."""
-        async with self._keys.once(key) as known:
-            return known
+        return await self._keys.answered(key)
 
     async def signal(
         self, execution_id: ExecutionID, signal: Signal, key: IdempotencyKey | None = None
     ) -> Accepted:
         """Tell an execution something; answers after the commit."""
-        async with self._keys.once(key) as known:
-            if known is not None:
-                return known
-            self._check_open()
-            actor = self._actors.get(execution_id)
-            if actor is not None:
-                return await actor.tell(signal, key)
-            return await self._tell_ended(execution_id, signal, key)
+        self._check_open()
+        return await self._keys.answer(key, lambda: self._tell(execution_id, signal, key))
+
+    async def _tell(
+        self, execution_id: ExecutionID, signal: Signal, key: IdempotencyKey | None
+    ) -> Accepted:
+        self._check_open()
+        actor = self._actors.get(execution_id)
+        if actor is not None:
+            return await actor.tell(signal, key)
+        return await self._tell_ended(execution_id, signal, key)
 
     async def _begin(self, request: StartExecution, key: IdempotencyKey | None) -> Accepted:
         self._check_open()
@@ -299,8 +299,8 @@ class LocalRunner:
         active = await self._store.active()
         for execution_id in active:
             try:
-                machine = ExecutionMachine.replay(await read_all(self._store, execution_id))
-            except StorageError as error:  # Damaged: nothing that can be run.
+                machine = ExecutionMachine.replay(await read_patiently(self._store, execution_id))
+            except StorageError as error:
                 self._unserved[execution_id] = error.message
                 told = {"execution_id": execution_id, "hint": error.hint}
                 log.error("execution_cannot_be_recovered", error=error.message, **told)  # noqa: TRY400 - the message says all there is to say.
@@ -325,6 +325,7 @@ class LocalRunner:
         self.is_closing = True
         await asyncio.gather(*(actor.close() for actor in list(self._actors.values())))
         self._actors.clear()
+        await self._keys.close()
         await self._logbook.close()
 
     def _actor(self, execution_id: ExecutionID, machine: ExecutionMachine) -> ExecutionActor:

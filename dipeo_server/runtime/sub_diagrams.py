@@ -15,13 +15,14 @@ from dipeo_server.domains.execution.runner import StartExecution
 from dipeo_server.domains.execution.signals import AbortRequested
 from dipeo_server.domains.execution.state import ExecutionView
 from dipeo_server.domains.execution.status import NodeExecutionStatus
-from dipeo_server.errors import DipeoError, NodeError, NotFound
+from dipeo_server.errors import DipeoError, NodeError, NotFound, StorageError
 from dipeo_server.runtime.identity import child_execution_id
 
 LoadChild = Callable[[ChildRun, str | None], Awaitable[ExecutableDiagram]]
 """Reads and compiles a child: the wish, and the parent's path. Raises NodeError."""
 
 DEPTH_MAX = 50
+RETRY_SECONDS = 1.0
 
 
 class ChildFailed(NodeError):
@@ -81,7 +82,7 @@ class ChildExecutions:
         """Start the child, or find it, and wait for its end."""
         child_id = child_execution_id(self._parent, self._run, self._tries, child.key)
         try:
-            view = await self._ended_or_started(child_id, child)
+            view = await self._outcome(child_id, child)
         except asyncio.CancelledError:
             # A server that stops leaves its children to the next one; anything else ends them.
             if not self._host.is_closing:
@@ -115,6 +116,16 @@ class ChildExecutions:
             for number in range(min(max_concurrent, len(children))):
                 tasks.create_task(run_next(), name=f"children-{number}")
         return [ends[index] for index in range(len(children))]
+
+    async def _outcome(self, child_id: ExecutionID, child: ChildRun) -> ExecutionView:
+        """How the child ended; a store that fails for a while only delays that."""
+        while True:
+            try:
+                return await self._ended_or_started(child_id, child)
+            except StorageError as error:
+                if error.is_lasting or self._host.is_closing:
+                    raise
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _ended_or_started(self, child_id: ExecutionID, child: ChildRun) -> ExecutionView:
         try:

@@ -26,6 +26,8 @@ Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 class UnreadableEvent(StorageError):
     """The log holds an event that cannot be read: damaged, or written by a newer version."""
 
+    is_lasting = True
+
 
 SCHEMA_VERSIONS: Final[Mapping[str, int]] = {}
 """Version per kind; what is not listed is at version 1."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -58,23 +57,6 @@ class Person(StrEnum):
     WILLING = "willing"
     MOODY = "moody"
     ABSENT = "absent"
-
-
-class Danger(StrEnum):
-    """What a scenario may be spared; everything else in it stays as it is."""
-
-    HANGING_UP = "clients hang up and ask again"
-    CHILD_ON_BAD_DISK = "a node waits for its child while the disk is in trouble"
-    ENDLESS_COMMIT = "a commit takes longer than a server that stops waits for it"
-
-
-def spared() -> tuple[Danger, ...]:
-    """What the simulations of this test run are spared."""
-    return () if os.environ.get("SIM_SPARE") == "nothing" else SPARED
-
-
-SPARED: tuple[Danger, ...] = tuple(Danger)
-"""What the runner does not stand yet; tested all the same where SIM_SPARE=nothing is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,14 +173,14 @@ def _props(sketch: Sketch, index: int, behaviour: Behaviour, cap: int) -> dict[s
     return props
 
 
-def scenario(seed: int, mode: Durability, *, spared: Collection[Danger] = ()) -> Scenario:
-    """What happens in the simulation of that seed; neither mode nor `spared` changes the rest."""
+def scenario(seed: int, mode: Durability) -> Scenario:
+    """What happens in the simulation of that seed; the mode changes nothing else in it."""
     chance = random.Random(seed)
     runs = tuple(_run_plan(chance, f"run{number}") for number in range(_few(chance, 3)))
     if chance.random() < 0.02:
         runs = (_long_run(chance, "run0"), *runs[1:])
     dooms = tuple(_doom(chance) for _ in range(chance.choice((0, 2, 3, 4, 5))))
-    made = Scenario(
+    return Scenario(
         seed,
         mode,
         chance.choice((Order.OLDEST, Order.ANY, Order.ANY, Order.NEWEST)),
@@ -211,21 +193,6 @@ def scenario(seed: int, mode: Durability, *, spared: Collection[Danger] = ()) ->
         tuple(chance.uniform(0, 5) for _ in range(chance.choice((0, 0, 0, 1, 2)))),
         chance.choice((0.01, 0.1, 1.0, 20.0)),
     )
-    if Danger.HANGING_UP in spared:
-        made = replace(made, impatience=0.0)
-    is_bad_disk = made.habits != DiskHabits(made.habits.commit_seconds_max)
-    if Danger.CHILD_ON_BAD_DISK in spared and is_bad_disk:
-        made = replace(made, runs=tuple(_childless(plan) for plan in runs))
-    if Danger.ENDLESS_COMMIT in spared:
-        seconds = min(made.habits.commit_seconds_max, 0.2)
-        made = replace(made, habits=replace(made.habits, commit_seconds_max=seconds))
-    return made
-
-
-def _childless(plan: RunPlan) -> RunPlan:
-    """The same run, whose nodes do themselves what they would have left to children."""
-    behaviours = (Behaviour("work") if b.type == CHILD else b for b in plan.behaviours)
-    return replace(plan, behaviours=tuple(behaviours))
 
 
 def _few(chance: random.Random, most: int) -> int:

@@ -25,7 +25,7 @@ from dipeo_server.domains.execution.registry import AnyHandler
 from dipeo_server.runtime.perform import ConcurrencyLimits
 from tests.simulation.faults import Disk, DiskHabits, FaultyStore
 from tests.simulation.oracles import judge_log
-from tests.simulation.scenario import SPECS, Scenario, scenario, spared
+from tests.simulation.scenario import SPECS, Scenario, scenario
 from tests.simulation.world import Plants, World, simulate
 
 SEEDS_MAX = 60
@@ -37,7 +37,7 @@ def accused(plants: Plants, mode: Durability, until: str, change: Change = lambd
     """The oracles that speak up, over as many seeds as it takes for the one in question."""
     found: set[str] = set()
     for seed in range(SEEDS_MAX):
-        world = change(scenario(seed, mode, spared=spared()))
+        world = change(scenario(seed, mode))
         found |= {each.oracle for each in simulate(world, plants).violations}
         if until in found:
             break
@@ -255,7 +255,7 @@ def test_a_runner_that_forgets_its_limits_is_noticed() -> None:
 def a_log() -> list[Recorded]:
     """The log of a run that completed."""
     for seed in range(SEEDS_MAX):
-        world = World(scenario(seed, Durability.STRICT, spared=spared()))
+        world = World(scenario(seed, Durability.STRICT))
         world.run()
         for log in world.disk.logs.values():
             if isinstance(log[-1].event, ExecutionCompleted):

@@ -15,7 +15,7 @@ import pytest
 from dipeo_server.domains.execution.events import Durability
 from tests.simulation.conftest import Figures
 from tests.simulation.faults import CrashPoint
-from tests.simulation.scenario import scenario, spared
+from tests.simulation.scenario import scenario
 from tests.simulation.world import Report, simulate
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ def regressions() -> Iterator[tuple[int, Durability]]:
 
 def lived(seed: int, mode: Durability) -> Report:
     """The simulation of a seed. Raises AssertionError where a promise was broken."""
-    report = simulate(scenario(seed, mode, spared=spared()))
+    report = simulate(scenario(seed, mode))
     found = [f"{each.oracle}: {each.what}" for each in report.violations]
     how = f"Replay it: make sim SEED={seed}"
     assert not found, "\n".join([f"seed {seed}, {mode}", *found, how])
@@ -90,7 +90,7 @@ def test_what_was_found_once_stays_mended(seed: int, mode: Durability) -> None:
 @pytest.mark.skipif(not SEED, reason="no SEED is given")
 @pytest.mark.parametrize("mode", Durability)
 def test_one_seed_is_replayed(mode: Durability, capsys: pytest.CaptureFixture[str]) -> None:
-    report = simulate(scenario(int(SEED), mode, spared=spared()))
+    report = simulate(scenario(int(SEED), mode))
     with capsys.disabled():
         print(f"\nseed {SEED}, {mode}", *report.trace, dict(report.counts), sep="\n")
     assert report.violations == ()
@@ -99,10 +99,10 @@ def test_one_seed_is_replayed(mode: Durability, capsys: pytest.CaptureFixture[st
 TELL = """
 import sys
 from dipeo_server.domains.execution.events import Durability
-from tests.simulation.scenario import scenario, spared
+from tests.simulation.scenario import scenario
 from tests.simulation.world import simulate
 for seed in range(6):
-    report = simulate(scenario(seed, Durability.ADAPTIVE, spared=spared()))
+    report = simulate(scenario(seed, Durability.ADAPTIVE))
     print(*report.trace, sorted(report.counts.items()), sep="\\n")
 """
 
