@@ -48,7 +48,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: read_events
 -- Of the event behind which they begin nothing but the hash is needed.
-SELECT e.seq, e.at, e.kind, e.version, e.hash, iif(e.seq > ?2, e.payload, NULL) AS payload
+SELECT e.seq, e.at, e.kind, e.version, e.hash, CASE WHEN e.seq > ?2 THEN e.payload END AS payload
 FROM events AS e JOIN executions AS x ON x.position = e.execution
 WHERE x.id = ?1 AND e.seq >= ?2 ORDER BY e.seq LIMIT ?3 + (?2 > 0)
 
