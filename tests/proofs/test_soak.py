@@ -38,6 +38,8 @@ LEFT_MAX = {"memory": 48 * 1024, "heap": 8 * 1024, "files": 1, "threads": 4, "ta
 OBJECTS_LEFT_MAX = 0.02
 WAL_MAX = 72 * 1024
 """The limit that the store sets for its log, and a commit more."""
+HEAP_MAX = 128 * 1024
+"""Twice what a server keeps of large bodies."""
 QUIET_SECONDS = 90
 
 
@@ -86,6 +88,7 @@ def check_growth(samples: list[Sample]) -> None:
     print("growth behind the warm-up:", grown)
     assert all(grown[name] <= most for name, most in GROWTH_MAX.items()), grown
     assert max(each.wal for each in samples) <= WAL_MAX
+    assert max(each.heap for each in samples) <= HEAP_MAX
 
 
 def check_left(before: Sample, after: Sample, more: Counter[str]) -> None:
