@@ -64,7 +64,7 @@ APPROVE = """mutation($id: ID!, $key: String) {
     barrier { status } execution { id lastSequence } errors { message code } } }"""
 ABORT = """mutation($id: ID!) {
   abortExecution(id: $id) { execution { id lastSequence } errors { message code } } }"""
-WAITING = "{ waitingBarriers(first: 100) { id execution { id } } }"
+WAITING = "{ waitingBarriers(first: 100) { id waitingSince } }"
 ANSWERS_MAX = 16
 """After so many answers at most a life is killed."""
 FOLLOWED = 20
@@ -200,7 +200,9 @@ class Client:
     async def approve(self) -> None:
         """Approve everything that waits."""
         for barrier in (await self.ask(WAITING))["waitingBarriers"]:
-            answer = await self.ask(APPROVE, id=barrier["id"], key=f"yes {barrier['id']}")
+            # After a second crash the same node asks once more: that is another question.
+            key = f"yes {barrier['id']} {barrier['waitingSince']}"
+            answer = await self.ask(APPROVE, id=barrier["id"], key=key)
             payload = answer["approveBarrier"]
             if not payload["errors"]:
                 self._told.saw(payload["execution"])
