@@ -191,10 +191,16 @@ class Story:
         return self.gives(key, WaitForPerson(kind, f"{key}?", **wish))
 
     def decides(
-        self, key: str, action: BarrierAction, occurrence: int = 1, **decision: Any
+        self,
+        key: str,
+        action: BarrierAction,
+        occurrence: int = 1,
+        attempt: int = 1,
+        **decision: Any,
     ) -> list[str]:
         """Somebody decides a barrier."""
-        return self.tell(BarrierDecided(BarrierID(key, occurrence), action, **decision))
+        barrier = BarrierID(key, occurrence, attempt)
+        return self.tell(BarrierDecided(barrier, action, **decision))
 
     def raises(self, key: str, code: str = "CODE_ERROR", *, retryable: bool = False) -> list[str]:
         """The handler of a running node fails."""

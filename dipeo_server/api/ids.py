@@ -1,6 +1,7 @@
 """Opaque ids of the parts of executions and diagrams; their own ids are as they are.
 
-`<prefix>_<base64url of owner, occurrence, node>`: reversible, so nothing has to be stored.
+`<prefix>_<base64url of owner, occurrence (and attempt), node>`: reversible, so nothing has to be
+stored.
 """
 
 from __future__ import annotations
@@ -32,14 +33,16 @@ class Kind(StrEnum):
 class PartID:
     """A part of one execution (a barrier or an envelope of a visit), or a revision of a diagram.
 
-    `occurrence` and `node` are of the visit. Of a revision `occurrence` is the number and `node`
-    is empty; its owner is a stored diagram, or the execution of an inline one (number 0).
+    `occurrence`, `attempt` and `node` are of the visit. Of a revision `occurrence` is the number
+    and `node` is empty; its owner is a stored diagram, or the execution of an inline one (then
+    the number is 0).
     """
 
     kind: Kind
     owner: ExecutionID | DiagramID
     node: str = ""
     occurrence: int = 0
+    attempt: int = 1
 
     @property
     def execution_id(self) -> ExecutionID:
@@ -59,11 +62,12 @@ class PartID:
     @property
     def barrier(self) -> BarrierID:
         """Where the person is asked."""
-        return BarrierID(self.node, self.occurrence)
+        return BarrierID(self.node, self.occurrence, self.attempt)
 
     def encode(self) -> str:
         """The id as clients see it."""
-        text = _SEPARATOR.join([self.owner, str(self.occurrence), self.node])
+        attempt = "" if self.attempt == 1 else f".{self.attempt}"
+        text = _SEPARATOR.join([self.owner, f"{self.occurrence}{attempt}", self.node])
         packed = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
         return f"{self.kind}_{packed}"
 
@@ -73,8 +77,9 @@ def decode(text: str) -> PartID | None:
     prefix, _, packed = text.partition("_")
     try:
         raw = base64.b64decode(packed + "=" * (-len(packed) % 4), altchars=b"-_", validate=True)
-        owner, occurrence, node = raw.decode().split(_SEPARATOR, 2)
-        found = PartID(Kind(prefix), ExecutionID(owner), node, int(occurrence))
+        owner, visit, node = raw.decode().split(_SEPARATOR, 2)
+        occurrence, _, attempt = visit.partition(".")
+        found = PartID(Kind(prefix), ExecutionID(owner), node, int(occurrence), int(attempt or 1))
     except (ValueError, binascii.Error):
         return None
     return found if found.encode() == text else None

@@ -27,3 +27,9 @@ def log_to_stderr(level: int = logging.INFO) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("asyncio").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not a line for each frame that a client who has gone does not get any more."""
+    return record.getMessage() != "socket.send() raised exception."

@@ -154,7 +154,8 @@ class Writer:
                 _tell(unit, error)
             return
         self.commits += 1
-        self.problem = None
+        refused = (unit.error for unit in batch if isinstance(unit.error, StorageFull))
+        self.problem = next(refused, None)
         for unit in batch:
             _tell(unit, unit.error)
 

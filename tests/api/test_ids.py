@@ -33,6 +33,13 @@ def test_an_id_has_one_spelling() -> None:
     assert decode(text.replace("barrier", "envelope")) == PartID(Kind.ENVELOPE, RUN, "gate", 1)
 
 
+def test_each_attempt_has_a_barrier_of_its_own() -> None:
+    first, second = (PartID(Kind.BARRIER, RUN, "gate", 1, attempt) for attempt in (1, 2))
+    assert first.encode() != second.encode()
+    assert decode(second.encode()) == second
+    assert first == PartID(Kind.BARRIER, RUN, "gate", 1)
+
+
 def test_ids_of_executions_are_known_by_their_prefix() -> None:
     assert is_execution_id(RUN)
     assert not is_execution_id(PartID(Kind.BARRIER, RUN, "gate", 1).encode())

@@ -16,7 +16,7 @@ from dipeo_server.domains.execution.events import (
     ExecutionStatusChanged,
     Recorded,
 )
-from dipeo_server.domains.execution.ids import BarrierID, ExecutionID, Seq
+from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey, StartExecution
 from dipeo_server.domains.execution.signals import AbortRequested, BarrierDecided, ResumeRequested
 from dipeo_server.domains.execution.status import ExecutionStatus
@@ -189,8 +189,7 @@ class RunClient:
         if plan.person is Person.MOODY:
             action = chance.choice([BarrierAction.APPROVE, BarrierAction.REJECT])
         answer = asked.prompt if asked.purpose == "answer" else None
-        barrier = BarrierID(run.node, run.occurrence)
-        decision = BarrierDecided(barrier, action, answer=answer, actor=f"person {number}")
+        decision = BarrierDecided(run.barrier, action, answer=answer, actor=f"person {number}")
         about = f"{run.node}#{run.occurrence} {run.attempt} {_STATUS[action]}"
         name = f"decide {plan.name} {about} by {number}"
         refusal = await self._signal("decide", about, decision, name)

@@ -307,7 +307,8 @@ def listed_execution(row: ExecutionSummary) -> ExecutionStateType:
 
 def barrier(record: BarrierRecord, execution_id: ExecutionID) -> Barrier:
     """The GraphQL value of a barrier."""
-    part = PartID(Kind.BARRIER, execution_id, record.id.node, record.id.occurrence)
+    at = record.id
+    part = PartID(Kind.BARRIER, execution_id, at.node, at.occurrence, at.attempt)
     return Barrier(
         id=strawberry.ID(part.encode()),
         node_key=record.id.node,

@@ -139,7 +139,7 @@ class Translator:
         self, fact: facts.BarrierWaiting | facts.BarrierResolved, head: _Head
     ) -> events.ExecutionEvent:
         run = fact.node_run
-        part = PartID(Kind.BARRIER, self._id, run.node, run.occurrence)
+        part = PartID(Kind.BARRIER, self._id, run.node, run.occurrence, run.attempt)
         barrier_id = strawberry.ID(part.encode())
         match fact:
             case facts.BarrierWaiting():

@@ -27,10 +27,19 @@ class NodeRun:
         """The same visit, tried once more."""
         return NodeRun(self.node, self.occurrence, self.attempt + 1)
 
+    @property
+    def barrier(self) -> BarrierID:
+        """Where a person is asked, if this visit asks somebody."""
+        return BarrierID(self.node, self.occurrence, self.attempt)
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class BarrierID:
-    """Where a person is asked: the node and the occurrence of it."""
+    """Where a person is asked: one attempt of one visit of a node.
+
+    The attempt belongs to it: an approval to run something again is none to run it once more.
+    """
 
     node: str
     occurrence: int
+    attempt: int = 1

@@ -24,7 +24,6 @@ from dipeo_server.domains.execution.events import (
     NodeStarted,
     StateChanged,
 )
-from dipeo_server.domains.execution.ids import BarrierID
 from dipeo_server.domains.execution.machine.outcomes import completed, failed
 from dipeo_server.domains.execution.signals import BarrierDecided, TimerFired
 from dipeo_server.domains.execution.state import (
@@ -106,7 +105,7 @@ def _delay_over(state: ExecutionState, waiting: Waiting) -> tuple[Event, ...]:
 
 def _expired(state: ExecutionState, waiting: Waiting, now: datetime) -> tuple[Event, ...]:
     run = waiting.node_run
-    record = state.barriers[BarrierID(run.node, run.occurrence)]
+    record = state.barriers[run.barrier]
     action = _DEFAULTS.get(record.default_action or "reject", BarrierAction.REJECT)
     resolved = BarrierResolved(
         run,

@@ -15,7 +15,7 @@ from dipeo_server.domains.execution.events import (
     NodeInterrupted,
     NodeReported,
 )
-from dipeo_server.domains.execution.ids import BarrierID, NodeRun
+from dipeo_server.domains.execution.ids import NodeRun
 from dipeo_server.domains.execution.machine import turns
 from dipeo_server.domains.execution.output import NO_TOKENS
 from dipeo_server.domains.execution.routing import tokens_for
@@ -210,7 +210,7 @@ def reported(state: ExecutionState, event: NodeReported) -> None:
 def barrier_opened(state: ExecutionState, event: BarrierWaiting, at: datetime) -> None:
     """A person is asked."""
     run = event.node_run
-    barrier = BarrierID(run.node, run.occurrence)
+    barrier = run.barrier
     state.barriers[barrier] = BarrierRecord(
         id=barrier,
         node_run=run,
@@ -231,7 +231,7 @@ def barrier_opened(state: ExecutionState, event: BarrierWaiting, at: datetime) -
 def barrier_closed(state: ExecutionState, event: BarrierResolved, at: datetime) -> None:
     """The barrier has its one decision."""
     run = event.node_run
-    barrier = BarrierID(run.node, run.occurrence)
+    barrier = run.barrier
     record = state.barriers[barrier]
     state.barriers[barrier] = replace(
         record,

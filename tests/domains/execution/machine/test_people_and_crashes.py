@@ -161,6 +161,19 @@ def test_a_restart_asks_about_nodes_with_effects() -> None:
     assert story.run_of("x") == NodeRun("x", 1, 2)
 
 
+def test_an_approval_to_run_again_is_none_to_run_once_more() -> None:
+    story = Story("s -> x -> e")
+    story.returns("s")
+    story.restarts()
+    story.decides("x", BarrierAction.APPROVE, actor="ann")
+    assert "BarrierWaiting" in story.restarts()
+    with pytest.raises(AlreadyDecided):
+        story.decides("x", BarrierAction.APPROVE, actor="ann")
+    assert not story.state.running
+    assert "NodeStarted" in story.decides("x", BarrierAction.APPROVE, attempt=2, actor="ann")
+    assert story.run_of("x") == NodeRun("x", 1, 3)
+
+
 def test_after_a_restart_an_effect_can_be_failed_or_given_its_output() -> None:
     rejected = Story("s -> x -> e")
     rejected.returns("s")
