@@ -6,6 +6,7 @@ the diagram; what others read is a `view`, which does not change any more.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -152,7 +153,8 @@ class VariableWrite:
 class ExecutionState:
     """One execution, folded up to `last_seq`.
 
-    `ready` holds nodes that may start (in order), `skips` nodes whose paths are dead, `notices`
+    `ready` holds nodes that may start (in order: a dict would look at every place that a node has
+    left before it finds the first), `skips` nodes whose paths are dead, `notices`
     observations that are not told yet; `touched` the nodes whose command may have changed since
     the runner last looked.
     """
@@ -193,7 +195,7 @@ class ExecutionState:
     emissions: dict[int, Emission] = field(default_factory=dict)
     early: dict[int, tuple[Envelope, tuple[str, ...]]] = field(default_factory=dict)
     tries: dict[int, int] = field(default_factory=dict)
-    ready: dict[int, None] = field(default_factory=dict)
+    ready: OrderedDict[int, None] = field(default_factory=OrderedDict)
     skips: dict[int, str] = field(default_factory=dict)
     notices: list[Failure] = field(default_factory=list)
     running: dict[int, NodeRun] = field(default_factory=dict)
