@@ -76,7 +76,7 @@ async def points(shape: str, sizes: Iterable[int]) -> list[tuple[float, float, f
 async def _point(
     runner: LocalRunner, work: Workload, types: HandlerRegistry
 ) -> tuple[float, float, float, int]:
-    """Per node: microseconds to run, to compile, and of running until it was accepted; then bytes."""
+    """Per node: microseconds to run, to compile, and until it was accepted; then bytes."""
     began = time.perf_counter()
     diagram = ours.compiled(work, types)
     compiling = time.perf_counter() - began
