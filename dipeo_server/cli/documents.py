@@ -6,14 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dipeo_server.cli.outcome import FileUnreadable, Unusable
-
-_FORMATS = {
-    ".light.yaml": "LIGHT",
-    ".light.yml": "LIGHT",
-    ".readable.yaml": "READABLE",
-    ".readable.yml": "READABLE",
-    ".json": "NATIVE",
-}
+from dipeo_server.domains.diagram.formats.detect import format_of_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +44,8 @@ class NotText(Unusable):
 
 def format_of(name: str) -> str | None:
     """LIGHT, NATIVE or READABLE by the suffix; None where the suffix says nothing."""
-    lowered = name.lower()
-    return next((format_ for end, format_ in _FORMATS.items() if lowered.endswith(end)), None)
+    found = format_of_name(name)
+    return None if found is None else found.upper()
 
 
 def _below(file: Path, base_dir: Path) -> str | None:

@@ -35,12 +35,17 @@ _READERS: Final[Mapping[str, Callable[..., Loaded]]] = {
 }
 
 
+def format_of_name(name: str) -> str | None:
+    """`light`, `native` or `readable` by the suffix; None where the suffix says nothing."""
+    lowered = name.lower()
+    return next((format_ for end, format_ in _SUFFIXES.items() if lowered.endswith(end)), None)
+
+
 def detect_format(content: str, path: str | None = None) -> str:
     """`light`, `native` or `readable`: from the suffix, else the first brace, else what it says."""
-    name = (path or "").lower()
-    for suffix, format_ in _SUFFIXES.items():
-        if name.endswith(suffix):
-            return format_
+    named_by_file = format_of_name(path or "")
+    if named_by_file is not None:
+        return named_by_file
     if content.lstrip("\ufeff \t\r\n").startswith("{"):
         return "native"
     named = _NAMED.search(content)
