@@ -18,6 +18,7 @@ from dipeo_server.domains.execution.events import (
     NodeFailed,
     NodeInterrupted,
     NodeMaxIterationsReached,
+    NodeOutputSet,
     NodeReported,
     NodeSkipped,
     NodeStarted,
@@ -117,9 +118,14 @@ class _Folding:
                 self._change(run, RunRecord(run, NodeExecutionStatus.WAITING))
             case BarrierWaiting(node_run=run):
                 self._change(run, RunRecord(run, NodeExecutionStatus.WAITING))
-            case NodeCompleted() | NodeFailed() | NodeInterrupted() as event:
+            case NodeCompleted() | NodeFailed() | NodeInterrupted() | NodeOutputSet() as event:
                 self._change(event.node_run, _end_of(event, recorded.at))
                 self.open.pop(event.node_run.node, None)
+            case NodeSkipped(node=node) if node in self.open:
+                run = self.runs[self.open[node]].node_run
+                skipped = RunRecord(run, NodeExecutionStatus.SKIPPED, ended_at=recorded.at)
+                self._change(run, skipped)
+                self.open.pop(node)
             case _:
                 pass
 
@@ -135,7 +141,8 @@ class _Folding:
         """The open run, with the status and the end that `change` has."""
         place = self.open.get(run.node)
         if place is None:
-            # A node that this server cannot run fails without having been started.
+            # A node that this server cannot run fails without having been started; one that is
+            # given its result ends without it.
             revision = self.state.revision if self.state else 0
             self.runs.append(replace(change, revision=revision))
             return
@@ -159,9 +166,13 @@ class _Folding:
         return self.ready.pop(state.diagram.index_of[run.node], None)
 
 
-def _end_of(event: NodeCompleted | NodeFailed | NodeInterrupted, at: datetime) -> RunRecord:
+def _end_of(
+    event: NodeCompleted | NodeFailed | NodeInterrupted | NodeOutputSet, at: datetime
+) -> RunRecord:
     run = event.node_run
     match event:
+        case NodeOutputSet(output=output):
+            return RunRecord(run, NodeExecutionStatus.COMPLETED, ended_at=at, output=output)
         case NodeCompleted(output=output, token_usage=usage):
             return RunRecord(
                 run,
@@ -243,6 +254,9 @@ class Before:
                 self._visits[run.node] = run.occurrence
             case NodeMaxIterationsReached(node_run=run):
                 self._visits[run.node] = run.occurrence
+            case NodeOutputSet(node_run=run):
+                self._visits[run.node] = run.occurrence
+                self._open.pop(run, None)
             case NodeCompleted() | NodeFailed() | NodeInterrupted() as event:
                 self._open.pop(event.node_run, None)
             case _:

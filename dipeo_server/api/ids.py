@@ -25,15 +25,17 @@ class Kind(StrEnum):
     """What an id is of; the value is the prefix."""
 
     BARRIER = "barrier"
+    DECISION = "decision"
     ENVELOPE = "envelope"
     REVISION = "revision"
 
 
 @dataclass(frozen=True, slots=True)
 class PartID:
-    """A part of one execution (a barrier or an envelope of a visit), or a revision of a diagram.
+    """A part of one execution (a barrier, an envelope, a decision), or a revision of a diagram.
 
-    `occurrence`, `attempt` and `node` are of the visit. Of a revision `occurrence` is the number
+    `occurrence`, `attempt` and `node` are of the visit. Of a decision ahead of time `node` is its
+    own id in the execution, and the rest is not set. Of a revision `occurrence` is the number
     and `node` is empty; its owner is a stored diagram, or the execution of an inline one (then
     the number is 0).
     """

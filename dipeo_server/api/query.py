@@ -48,6 +48,7 @@ from dipeo_server.domains.diagram.formats.loaded import Loaded
 from dipeo_server.domains.diagram.problem import DiagramProblem
 from dipeo_server.domains.execution.ids import DiagramID, ExecutionID
 from dipeo_server.domains.execution.ports import ExecutionQuery
+from dipeo_server.domains.execution.state import ExecutionView
 from dipeo_server.domains.execution.status import BarrierStatus
 
 NODES_MAX: Final = PAGE_MAX
@@ -223,8 +224,10 @@ async def _find(context: OperationContext, id_: str) -> Node | None:
     if part is not None and part.stored_revision is not None:
         return await find_revision(context, *part.stored_revision)
     view = await context.views.load(part.execution_id) if part is not None else None
-    if part is None or view is None:
-        return None
+    return None if part is None or view is None else await _part(context, view, part)
+
+
+async def _part(context: OperationContext, view: ExecutionView, part: ids.PartID) -> Node | None:
     match part.kind:
         case ids.Kind.BARRIER:
             found = next((each for each in view.barriers if each.id == part.barrier), None)
@@ -234,3 +237,5 @@ async def _find(context: OperationContext, id_: str) -> Node | None:
         case ids.Kind.REVISION:
             is_inline = view.diagram_id is None and not part.node and not part.occurrence
             return await run_revision(view, context) if is_inline else None
+        case ids.Kind.DECISION:
+            return None

@@ -13,6 +13,7 @@ from dipeo_server.domains.diagram.executable import AfterCrash, EdgeKind, FanOut
 from dipeo_server.domains.diagram.problem import Severity
 from dipeo_server.domains.execution.envelope import ContentType
 from dipeo_server.domains.execution.events import BarrierAction, Durability, ErrorStrategy
+from dipeo_server.domains.execution.interventions import BreakpointWhen, PauseMode
 from dipeo_server.domains.execution.status import (
     BarrierStatus,
     ExecutionStatus,
@@ -170,6 +171,22 @@ describe(
         BarrierAction.SKIP: "Go around what depends on it.",
         BarrierAction.MODIFY: "Change variables and let it pass.",
         BarrierAction.REROUTE: "Follow another edge.",
+    },
+)
+describe(
+    PauseMode,
+    "What becomes of running nodes when a run is paused.",
+    {
+        PauseMode.DRAIN: "They finish; nothing new starts.",
+        PauseMode.NOW: "They are stopped, and run again when the run is resumed.",
+    },
+)
+describe(
+    BreakpointWhen,
+    "On which side of a node a breakpoint holds the run.",
+    {
+        BreakpointWhen.BEFORE: "Before the node starts.",
+        BreakpointWhen.AFTER: "After the node has ended, before what depends on it starts.",
     },
 )
 describe(

@@ -7,53 +7,21 @@ from datetime import datetime, timedelta
 import strawberry
 from strawberry.scalars import JSON
 
-from dipeo_server.api.types.described import interface, object_type
+from dipeo_server.api.types.described import object_type
+from dipeo_server.api.types.event_bases import ExecutionEvent, OfAttempt, OfNode, OfSpan
 from dipeo_server.api.types.outcome import Envelope, ExecutionError, TokenUsage
 from dipeo_server.api.types.paging import PageInfo
-from dipeo_server.domains.execution.events import BarrierAction
-from dipeo_server.domains.execution.ids import Seq
-from dipeo_server.domains.execution.status import (
-    BarrierStatus,
-    ExecutionStatus,
-    NodeExecutionStatus,
+from dipeo_server.api.types.steering import (
+    BarrierResolved,
+    BarrierWaiting,
+    BreakpointHit,
+    BreakpointsChanged,
+    EarlyDecisionChanged,
+    LimitRaised,
+    NodeOutputSet,
 )
-
-
-@interface
-class ExecutionEvent:
-    """A fact about a run, numbered, never changed.
-
-    Of one visit: NodeStarted, then its StateChanged, then its end, then NodeStarted of what
-    depends on it. The last event of a run is one of ExecutionCompleted, ExecutionFailed and
-    ExecutionAborted.
-    """
-
-    sequence: Seq = strawberry.field(description="Its place in the log.")
-    execution_id: strawberry.ID = strawberry.field(description="The run it belongs to.")
-    timestamp: datetime = strawberry.field(description="When it was recorded; never decreasing.")
-    trace_id: strawberry.ID = strawberry.field(description="The run's trace: 32 hex digits.")
-
-
-@object_type
-class _OfNode(ExecutionEvent):
-    """A fact about one visit of a node."""
-
-    node_key: str = strawberry.field(description="Key of the node.")
-    occurrence: int = strawberry.field(description="Which visit of the node, from 1.")
-
-
-@object_type
-class _OfAttempt(_OfNode):
-    """A fact about one attempt of one visit."""
-
-    attempt: int = strawberry.field(description="Which attempt of the visit, from 1.")
-
-
-@object_type
-class _OfSpan(_OfAttempt):
-    """A fact about the beginning or the end of an attempt."""
-
-    span_id: strawberry.ID = strawberry.field(description="The attempt's span: 16 hex digits.")
+from dipeo_server.domains.execution.ids import Seq
+from dipeo_server.domains.execution.status import ExecutionStatus, NodeExecutionStatus
 
 
 @object_type
@@ -83,17 +51,23 @@ class ExecutionStatusChanged(ExecutionEvent):
     to: ExecutionStatus = strawberry.field(description="The status from now on.")
     reason: str | None = strawberry.field(description="Why.")
     actor: str | None = strawberry.field(description="Who did it.")
+    cause: str | None = strawberry.field(
+        description=(
+            "What paused it: user, start_paused, step, breakpoint, max_steps, max_tokens, "
+            "max_seconds or parent; null for any other change."
+        )
+    )
 
 
 @object_type
-class NodeStarted(_OfSpan):
+class NodeStarted(OfSpan):
     """An attempt began."""
 
     revision_number: int = strawberry.field(description="The revision it ran with.")
 
 
 @object_type
-class NodeCompleted(_OfSpan):
+class NodeCompleted(OfSpan):
     """An attempt gave a result."""
 
     duration: timedelta = strawberry.field(description="From its start.")
@@ -103,7 +77,7 @@ class NodeCompleted(_OfSpan):
 
 
 @object_type
-class NodeFailed(_OfSpan):
+class NodeFailed(OfSpan):
     """An attempt failed."""
 
     duration: timedelta = strawberry.field(description="From its start.")
@@ -113,7 +87,7 @@ class NodeFailed(_OfSpan):
 
 
 @object_type
-class NodeInterrupted(_OfSpan):
+class NodeInterrupted(OfSpan):
     """An attempt was stopped from outside."""
 
     reason: str = strawberry.field(description="Why.")
@@ -135,32 +109,36 @@ class NodeSkipped(ExecutionEvent):
         )
     )
     actor: str | None = strawberry.field(description="Who did it.")
+    comment: str | None = strawberry.field(description="What they said about it.")
 
 
 @object_type
-class NodeRetryScheduled(_OfAttempt):
+class NodeRetryScheduled(OfAttempt):
     """A failed attempt will be followed by another."""
 
     due_at: datetime = strawberry.field(description="When it starts.")
     error: ExecutionError = strawberry.field(description="Why the attempt failed.")
+    actor: str | None = strawberry.field(
+        description="Who asked for it; null where the node's policy does."
+    )
 
 
 @object_type
-class NodeMaxIterationsReached(_OfNode):
+class NodeMaxIterationsReached(OfNode):
     """A node at its limit was reached again; it gives its last output once more."""
 
     limit: int = strawberry.field(description="How often it may run.")
 
 
 @object_type
-class NodeReported(_OfAttempt):
+class NodeReported(OfAttempt):
     """A word from a running visit: a result it has before it returns, or that it waits."""
 
     status: NodeExecutionStatus = strawberry.field(description="COMPLETED or WAITING.")
 
 
 @object_type
-class ResultDiscarded(_OfAttempt):
+class ResultDiscarded(OfAttempt):
     """A result came too late and was not applied."""
 
     reason: str = strawberry.field(description="Why it was too late.")
@@ -187,33 +165,27 @@ class StateChanged(ExecutionEvent):
 
 
 @object_type
-class BarrierWaiting(_OfNode):
-    """A person is asked."""
+class ParallelStarted(OfNode):
+    """A parallel group runs its branches, side by side."""
 
-    barrier_id: strawberry.ID = strawberry.field(description="What to decide on.")
-    prompt: JSON | None = strawberry.field(description="What is asked.")
-    answer_schema: JSON | None = strawberry.field(description="JSON schema of an answer.")
-    expires_at: datetime | None = strawberry.field(description="When the default is taken.")
+    branches: list[str] = strawberry.field(description="Their names.")
 
 
 @object_type
-class BarrierResolved(_OfNode):
-    """The one decision on a barrier."""
+class BranchCompleted(OfNode):
+    """A branch of a parallel group has ended."""
 
-    barrier_id: strawberry.ID = strawberry.field(description="What was decided on.")
-    status: BarrierStatus = strawberry.field(description="How it ended.")
-    action: BarrierAction | None = strawberry.field(description="What was decided.")
-    answer: JSON | None = strawberry.field(description="The answer, where one was asked for.")
-    reason: str | None = strawberry.field(description="Why, or a comment.")
-    decided_by: str | None = strawberry.field(description="Who; null for a default action.")
+    branch: str = strawberry.field(description="Its name.")
+    is_success: bool = strawberry.field(description="Did it end well?")
+    duration: timedelta = strawberry.field(description="From its start.")
+    error: ExecutionError | None = strawberry.field(description="Why it failed.")
 
 
 @object_type
-class LimitRaised(ExecutionEvent):
-    """The run may take more steps."""
+class ParallelCompleted(OfNode):
+    """Every branch of a parallel group has ended."""
 
-    max_steps: int = strawberry.field(description="How many in all.")
-    actor: str | None = strawberry.field(description="Who did it.")
+    duration: timedelta = strawberry.field(description="From the group's start.")
 
 
 @object_type
@@ -262,12 +234,19 @@ EVENT_TYPES = (
     NodeSkipped,
     NodeRetryScheduled,
     NodeMaxIterationsReached,
+    NodeOutputSet,
     NodeReported,
     ResultDiscarded,
     ObservedError,
     StateChanged,
+    ParallelStarted,
+    BranchCompleted,
+    ParallelCompleted,
     BarrierWaiting,
     BarrierResolved,
+    EarlyDecisionChanged,
+    BreakpointsChanged,
+    BreakpointHit,
     LimitRaised,
     RunnerRestarted,
     ExecutionCompleted,

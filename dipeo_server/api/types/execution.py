@@ -32,9 +32,9 @@ from dipeo_server.api.types.paging import (
     revision_at,
     revision_cursor,
 )
-from dipeo_server.api.types.recorded import barrier_action
 from dipeo_server.api.types.revision import RevisionContent, RunningOrigin, StoredOrigin
 from dipeo_server.api.types.selection import needs_views
+from dipeo_server.api.types.steered import barrier_action
 from dipeo_server.domains.execution.diagram_store import StoredDiagram, StoredRevision
 from dipeo_server.domains.execution.events import BarrierAction
 from dipeo_server.domains.execution.ids import DiagramID, ExecutionID

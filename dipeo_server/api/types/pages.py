@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dipeo_server.api.context import OperationContext, read_log
 from dipeo_server.api.history import Before
-from dipeo_server.api.types.events import ExecutionEvent, ExecutionEventConnection
+from dipeo_server.api.types.event_bases import ExecutionEvent
+from dipeo_server.api.types.events import ExecutionEventConnection
 from dipeo_server.api.types.logs import LogConnection, log_line, place_of
 from dipeo_server.api.types.paging import PageInfo, page_size
 from dipeo_server.api.types.recorded import Translator

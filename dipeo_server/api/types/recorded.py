@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, TypedDict, assert_never
+from typing import TypeAlias, assert_never
 
 import strawberry
 from strawberry.scalars import JSON
 
 from dipeo_server.api.history import Before
-from dipeo_server.api.ids import Kind, PartID, span_id, trace_id
-from dipeo_server.api.types import events
+from dipeo_server.api.ids import span_id, trace_id
+from dipeo_server.api.types import events, steered
+from dipeo_server.api.types.event_bases import ExecutionEvent
+from dipeo_server.api.types.event_parts import Head, attempt, json_value, visit
 from dipeo_server.api.types.outcome import envelope, execution_error, token_usage
 from dipeo_server.domains.execution import events as facts
-from dipeo_server.domains.execution.events import BarrierAction, Recorded
-from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
+from dipeo_server.domains.execution.events import Recorded
+from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
 
-
-class _Head(TypedDict):
-    """What every event has."""
-
-    sequence: Seq
-    execution_id: strawberry.ID
-    timestamp: Any
-    trace_id: strawberry.ID
+_OfVisit: TypeAlias = (
+    facts.NodeStarted
+    | facts.NodeInterrupted
+    | facts.NodeRetryScheduled
+    | facts.NodeMaxIterationsReached
+    | facts.NodeReported
+    | facts.ResultDiscarded
+)
 
 
 class Translator:
@@ -36,31 +37,51 @@ class Translator:
         self._graphql_id = strawberry.ID(execution_id)
         self._trace_id = strawberry.ID(trace_id(execution_id))
 
-    def translate(self, recorded: Recorded, before: Before) -> events.ExecutionEvent:
+    def translate(self, recorded: Recorded, before: Before) -> ExecutionEvent:
         """The GraphQL value; `before` knows what it needs of the log."""
         fact, head = recorded.event, self._head(recorded)
         match fact:
-            case facts.ExecutionStarted() | facts.ExecutionStatusChanged():
+            case (
+                facts.ExecutionStarted() | facts.ExecutionStatusChanged() | facts.RunnerRestarted()
+            ):
                 return _of_run(fact, head)
-            case facts.LimitRaised() | facts.RunnerRestarted():
-                return _of_runner(fact, head)
             case facts.ExecutionCompleted() | facts.ExecutionFailed() | facts.ExecutionAborted():
                 return _terminal(fact, head, before.duration_of(recorded))
             case facts.ObservedError() | facts.StateChanged():
                 return _observation(fact, head)
-            case facts.BarrierWaiting() | facts.BarrierResolved():
-                return self._of_barrier(fact, head)
+            case facts.ParallelStarted() | facts.BranchCompleted() | facts.ParallelCompleted():
+                return _of_parallel(fact, head)
             case facts.NodeCompleted() | facts.NodeFailed():
                 return self._result(fact, recorded, before.duration_of(recorded))
-            case facts.NodeSkipped(node=node, reason=reason, actor=actor):
-                visits = before.visits_of(node)
-                return events.NodeSkipped(
-                    **head, node_key=node, occurrence=visits, reason=reason, actor=actor
-                )
             case _:
-                return self._of_node(fact, head)
+                return self._further(fact, head, before)
 
-    def _head(self, recorded: Recorded) -> _Head:
+    def _further(
+        self, fact: steered.Steering | facts.NodeSkipped | _OfVisit, head: Head, before: Before
+    ) -> ExecutionEvent:
+        match fact:
+            case facts.NodeSkipped(node=node):
+                return events.NodeSkipped(
+                    **head,
+                    node_key=node,
+                    occurrence=before.visits_of(node),
+                    reason=fact.reason,
+                    actor=fact.actor,
+                    comment=fact.comment,
+                )
+            case (
+                facts.NodeStarted()
+                | facts.NodeInterrupted()
+                | facts.NodeRetryScheduled()
+                | facts.NodeMaxIterationsReached()
+                | facts.NodeReported()
+                | facts.ResultDiscarded()
+            ):
+                return self._of_node(fact, head)
+            case _:
+                return steered.translate(fact, head, self._id)
+
+    def _head(self, recorded: Recorded) -> Head:
         return {
             "sequence": recorded.seq,
             "execution_id": self._graphql_id,
@@ -73,14 +94,14 @@ class Translator:
         fact: facts.NodeCompleted | facts.NodeFailed,
         recorded: Recorded,
         duration: timedelta,
-    ) -> events.ExecutionEvent:
+    ) -> ExecutionEvent:
         head, run = self._head(recorded), fact.node_run
         span = strawberry.ID(span_id(self._id, run))
         match fact:
             case facts.NodeCompleted():
                 return events.NodeCompleted(
                     **head,
-                    **_attempt(run),
+                    **attempt(run),
                     span_id=span,
                     duration=duration,
                     token_usage=token_usage(fact.token_usage),
@@ -90,7 +111,7 @@ class Translator:
             case facts.NodeFailed():
                 return events.NodeFailed(
                     **head,
-                    **_attempt(run),
+                    **attempt(run),
                     span_id=span,
                     duration=duration,
                     token_usage=token_usage(fact.token_usage),
@@ -100,90 +121,41 @@ class Translator:
 
     def _of_node(
         self,
-        fact: (
-            facts.NodeStarted
-            | facts.NodeInterrupted
-            | facts.NodeRetryScheduled
-            | facts.NodeMaxIterationsReached
-            | facts.NodeReported
-            | facts.ResultDiscarded
-        ),
-        head: _Head,
-    ) -> events.ExecutionEvent:
+        fact: _OfVisit,
+        head: Head,
+    ) -> ExecutionEvent:
         match fact:
             case facts.NodeStarted(node_run=run):
                 span = strawberry.ID(span_id(self._id, run))
                 return events.NodeStarted(
-                    **head, **_attempt(run), span_id=span, revision_number=self.revision
+                    **head, **attempt(run), span_id=span, revision_number=self.revision
                 )
             case facts.NodeInterrupted(node_run=run, reason=reason, will_rerun=will_rerun):
                 span = strawberry.ID(span_id(self._id, run))
                 return events.NodeInterrupted(
-                    **head, **_attempt(run), span_id=span, reason=reason, will_rerun=will_rerun
+                    **head, **attempt(run), span_id=span, reason=reason, will_rerun=will_rerun
                 )
-            case facts.NodeRetryScheduled(node_run=run, due_at=due_at, failure=failure):
-                error = execution_error(failure)
+            case facts.NodeRetryScheduled(node_run=run):
                 return events.NodeRetryScheduled(
-                    **head, **_attempt(run), due_at=due_at, error=error
+                    **head,
+                    **attempt(run),
+                    due_at=fact.due_at,
+                    error=execution_error(fact.failure),
+                    actor=fact.actor,
                 )
             case facts.NodeMaxIterationsReached(node_run=run, limit=limit):
-                return events.NodeMaxIterationsReached(**head, **_visit(run), limit=limit)
+                return events.NodeMaxIterationsReached(**head, **visit(run), limit=limit)
             case facts.NodeReported(node_run=run, status=status):
-                return events.NodeReported(**head, **_attempt(run), status=status)
+                return events.NodeReported(**head, **attempt(run), status=status)
             case facts.ResultDiscarded(node_run=run, reason=reason):
-                return events.ResultDiscarded(**head, **_attempt(run), reason=reason)
+                return events.ResultDiscarded(**head, **attempt(run), reason=reason)
             case _ as unreachable:
                 assert_never(unreachable)
 
-    def _of_barrier(
-        self, fact: facts.BarrierWaiting | facts.BarrierResolved, head: _Head
-    ) -> events.ExecutionEvent:
-        run = fact.node_run
-        part = PartID(Kind.BARRIER, self._id, run.node, run.occurrence, run.attempt)
-        barrier_id = strawberry.ID(part.encode())
-        match fact:
-            case facts.BarrierWaiting():
-                return events.BarrierWaiting(
-                    **head,
-                    **_visit(run),
-                    barrier_id=barrier_id,
-                    prompt=_json(fact.prompt),
-                    answer_schema=_json(fact.answer_schema),
-                    expires_at=fact.expires_at,
-                )
-            case facts.BarrierResolved():
-                return events.BarrierResolved(
-                    **head,
-                    **_visit(run),
-                    barrier_id=barrier_id,
-                    status=fact.status,
-                    action=barrier_action(fact.action),
-                    answer=_json(fact.answer),
-                    reason=fact.reason,
-                    decided_by=fact.decided_by,
-                )
-
-
-class _Visit(TypedDict):
-    node_key: str
-    occurrence: int
-
-
-class _Attempt(_Visit):
-    attempt: int
-
-
-def _visit(run: NodeRun) -> _Visit:
-    return {"node_key": run.node, "occurrence": run.occurrence}
-
-
-def _attempt(run: NodeRun) -> _Attempt:
-    return {"node_key": run.node, "occurrence": run.occurrence, "attempt": run.attempt}
-
 
 def _of_run(
-    fact: facts.ExecutionStarted | facts.ExecutionStatusChanged, head: _Head
-) -> events.ExecutionEvent:
+    fact: facts.ExecutionStarted | facts.ExecutionStatusChanged | facts.RunnerRestarted, head: Head
+) -> ExecutionEvent:
     match fact:
         case facts.ExecutionStarted():
             return events.ExecutionStarted(
@@ -201,24 +173,38 @@ def _of_run(
                 to=fact.after,
                 reason=fact.reason,
                 actor=fact.actor,
+                cause=fact.cause,
             )
-
-
-def _of_runner(
-    fact: facts.LimitRaised | facts.RunnerRestarted, head: _Head
-) -> events.ExecutionEvent:
-    match fact:
-        case facts.LimitRaised(max_steps=limit, actor=actor):
-            return events.LimitRaised(**head, max_steps=limit, actor=actor)
         case facts.RunnerRestarted(interrupted=interrupted):
             return events.RunnerRestarted(**head, interrupted=interrupted)
 
 
+def _of_parallel(
+    fact: facts.ParallelStarted | facts.BranchCompleted | facts.ParallelCompleted, head: Head
+) -> ExecutionEvent:
+    run = fact.node_run
+    match fact:
+        case facts.ParallelStarted(branches=branches):
+            return events.ParallelStarted(**head, **visit(run), branches=list(branches))
+        case facts.BranchCompleted(failure=failure):
+            return events.BranchCompleted(
+                **head,
+                **visit(run),
+                branch=fact.branch,
+                is_success=failure is None,
+                duration=timedelta(seconds=fact.duration_seconds),
+                error=execution_error(failure) if failure else None,
+            )
+        case facts.ParallelCompleted(duration_seconds=seconds):
+            duration = timedelta(seconds=seconds)
+            return events.ParallelCompleted(**head, **visit(run), duration=duration)
+
+
 def _terminal(
     fact: facts.ExecutionCompleted | facts.ExecutionFailed | facts.ExecutionAborted,
-    head: _Head,
+    head: Head,
     duration: timedelta,
-) -> events.ExecutionEvent:
+) -> ExecutionEvent:
     usage = token_usage(fact.token_usage)
     match fact:
         case facts.ExecutionCompleted(observed_errors=observed):
@@ -239,9 +225,7 @@ def _terminal(
             )
 
 
-def _observation(
-    fact: facts.ObservedError | facts.StateChanged, head: _Head
-) -> events.ExecutionEvent:
+def _observation(fact: facts.ObservedError | facts.StateChanged, head: Head) -> ExecutionEvent:
     run = fact.node_run
     node, occurrence = (run.node, run.occurrence) if run else (None, None)
     match fact:
@@ -258,31 +242,17 @@ def _observation(
                 node_key=node,
                 occurrence=occurrence,
                 key=key,
-                value=_json(value),
+                value=json_value(value),
                 is_deleted=is_deleted,
             )
-
-
-def barrier_action(name: str | None) -> BarrierAction | None:
-    """The action of that name, in any case; an "answer" is an approval with one."""
-    if name is None:
-        return None
-    upper = name.upper()
-    return BarrierAction.APPROVE if upper == "ANSWER" else BarrierAction(upper)
 
 
 def node_key_of(recorded: Recorded) -> str | None:
     """The node that an event is about, or None."""
     fact = recorded.event
-    if isinstance(fact, facts.NodeSkipped):
+    if isinstance(fact, facts.NodeSkipped | facts.EarlyDecisionChanged):
         return fact.node
     run: NodeRun | None = getattr(fact, "node_run", None)
     if run is None and isinstance(fact, facts.ObservedError):
         return fact.failure.node
     return run.node if run else None
-
-
-def _json(value: Any) -> JSON | None:
-    if value is None:
-        return None
-    return JSON(dict(value) if isinstance(value, Mapping) else value)

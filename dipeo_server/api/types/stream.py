@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 import strawberry
 
-from dipeo_server.api.types import events
+from dipeo_server.api.types import events, steering
 from dipeo_server.api.types.described import object_type
 from dipeo_server.api.types.execution import ExecutionStateType
 
@@ -32,13 +32,20 @@ ExecutionStreamItem: TypeAlias = Annotated[
     | events.NodeSkipped
     | events.NodeRetryScheduled
     | events.NodeMaxIterationsReached
+    | steering.NodeOutputSet
     | events.NodeReported
     | events.ResultDiscarded
     | events.ObservedError
     | events.StateChanged
-    | events.BarrierWaiting
-    | events.BarrierResolved
-    | events.LimitRaised
+    | events.ParallelStarted
+    | events.BranchCompleted
+    | events.ParallelCompleted
+    | steering.BarrierWaiting
+    | steering.BarrierResolved
+    | steering.EarlyDecisionChanged
+    | steering.BreakpointsChanged
+    | steering.BreakpointHit
+    | steering.LimitRaised
     | events.RunnerRestarted
     | events.ExecutionCompleted
     | events.ExecutionFailed
