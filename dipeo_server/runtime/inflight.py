@@ -33,6 +33,7 @@ class Inflight:
         self._post = post
         self._ended = ended
         self._keys: dict[int, CommandKey] = {}
+        self._stopping: dict[int, asyncio.Task[None]] = {}
         self._tasks: dict[CommandKey, asyncio.Task[None]] = {}
         self._all: set[asyncio.Task[None]] = set()
         self._is_closing = False
@@ -48,7 +49,8 @@ class Inflight:
     def is_busy(self, index: int) -> bool:
         """Is a handler in flight for the node with that index?"""
         key = self._keys.get(index)
-        return key is not None and key[0] == "run" and self.has(key[1])
+        run = None if key is None else _run_of(key)
+        return run is not None and self.has(run)
 
     def indexes(self) -> Collection[int]:
         """The nodes that something was started for which was not called off since."""
@@ -65,7 +67,7 @@ class Inflight:
                 continue
             if current is not None:
                 del self._keys[index]
-                self._stop(current, grace_seconds)
+                self._stop(index, current, grace_seconds)
             if command is not None:
                 self._start(index, command)
 
@@ -81,10 +83,10 @@ class Inflight:
             log.error("handler_ignores_cancellation", task=task.get_name())
 
     def _start(self, index: int, command: Command) -> None:
-        key = command.key
+        key, run = command.key, command.node_run
         self._keys[index] = key
-        run = key[1]
-        self._tasks[key] = self._spawn(self._run(self._work(command), run), run.node, key)
+        work = self._run(self._work(command), run, self._stopping.pop(index, None))
+        self._tasks[key] = self._spawn(work, run.node or key[0], key)
 
     def _spawn(
         self, work: Coroutine[None, None, None], name: str, key: CommandKey | None = None
@@ -101,8 +103,16 @@ class Inflight:
         self._all.discard(task)
         self._ended()
 
-    async def _run(self, work: Callable[[], Awaitable[Signal]], run: NodeRun) -> None:
+    async def _run(
+        self,
+        work: Callable[[], Awaitable[Signal]],
+        run: NodeRun,
+        behind: asyncio.Task[None] | None,
+    ) -> None:
+        """Do it, once the node's attempt before is really over: no two may have effects at once."""
         try:
+            if behind is not None and not behind.done():
+                await asyncio.wait({behind})
             signal = await work()
         except Exception as error:
             log.exception("command_failed", node=run.node)
@@ -111,14 +121,15 @@ class Inflight:
         if not (self._is_closing and _is_cancelled()):
             self._post(signal)  # What a handler makes of the end of the process is no result.
 
-    def _stop(self, key: CommandKey, grace_seconds: float) -> None:
+    def _stop(self, index: int, key: CommandKey, grace_seconds: float) -> None:
         task = self._tasks.get(key)
         if task is None or task.done():
             return
-        kind, run = key
-        if kind == "timer":
+        run = _run_of(key)
+        if run is None:
             task.cancel()
             return
+        self._stopping[index] = task
         self._spawn(self._stop_run(task, run, grace_seconds), f"stop {task.get_name()}")
 
     async def _stop_run(self, task: asyncio.Task[None], run: NodeRun, grace_seconds: float) -> None:
@@ -132,6 +143,12 @@ class Inflight:
         if pending:
             log.error("handler_ignores_cancellation", node=run.node, occurrence=run.occurrence)
         self._post(NodeStopped(run, "cancelled"))
+
+
+def _run_of(key: CommandKey) -> NodeRun | None:
+    """The visit that a handler is for; None for timers."""
+    kind, what = key
+    return what if kind == "run" and isinstance(what, NodeRun) else None
 
 
 def _is_cancelled() -> bool:

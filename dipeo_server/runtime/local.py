@@ -144,6 +144,10 @@ class LocalRunner:
                 parent_id=request.parent_id,
                 diagram_id=request.diagram_id,
                 revision=request.revision,
+                is_paused=request.is_paused,
+                breakpoints=request.breakpoints,
+                budget=request.budget,
+                initial=request.initial,
             ),
             key,
         )
@@ -227,6 +231,22 @@ class LocalRunner:
         """One page of log lines, the newest included."""
         await self._logbook.flush()
         return await self._store.read_logs(execution_id, after=after, limit=limit, node=node)
+
+    async def follow_logs(
+        self, execution_id: ExecutionID, *, after: int = 0, node: str | None = None
+    ) -> AsyncGenerator[LogRecord, None]:
+        """Log lines behind the cursor, then live, until the run has ended and all is read."""
+        if await self._store.summary(execution_id) is None:
+            raise NotFound(f"There is no execution {execution_id!r}.")
+        lines = self._logbook.follow(
+            execution_id, after=after, node=node, is_live=lambda: execution_id in self._actors
+        )
+        async with aclosing(lines):
+            async for line in lines:
+                yield line
+        summary = await self._store.summary(execution_id)
+        if summary is None or summary.status.is_active:
+            raise self._not_served(execution_id)
 
     async def _feed(self, execution_id: ExecutionID) -> EventFeed:
         feed = self._feeds.get(execution_id)
@@ -340,6 +360,7 @@ class LocalRunner:
         if left is not None and left.status.is_terminal:
             self._remember(left)
         actor = self._actors.pop(execution_id, None)
+        self._logbook.wake(execution_id)
         if actor is not None and not actor.feed.readers:
             self._feeds.pop(execution_id, None)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from typing import Final
 
 import structlog
 
@@ -16,6 +19,9 @@ LINES_PER_RUN_MAX = 100_000
 PENDING_CHARACTERS_MAX = 16 * 1024 * 1024
 """What may wait for the disk, of all executions together; lines beyond that are lost."""
 FLUSH_SECONDS = 0.05
+PAGE_LINES = 256
+TOKENS: Final = "tokens"
+"""The stream of what a model says: pieces of text, not lines; what comes together is one record."""
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +33,7 @@ class LogBook:
         self._store = store
         self._clock = clock
         self._pending: defaultdict[ExecutionID, list[LogRecord]] = defaultdict(list)
+        self._news: dict[ExecutionID, asyncio.Event] = {}
         self._characters = 0
         self._lost = 0
         self._writing = asyncio.Lock()
@@ -44,8 +51,11 @@ class LogBook:
             self._lost += 1
             return
         self._characters += len(text)
-        record = LogRecord(run, stream, level, text, self._clock.now())
-        self._pending[execution_id].append(record)
+        lines = self._pending[execution_id]
+        if stream == TOKENS and lines and _goes_on(lines[-1], run, len(text)):
+            lines[-1] = replace(lines[-1], text=lines[-1].text + text)
+        else:
+            lines.append(LogRecord(run, stream, level, text, self._clock.now()))
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush_soon(), name="log-flush")
 
@@ -58,6 +68,44 @@ class LogBook:
             if self._lost:
                 log.warning("log_lines_lost", reason="too many at once", lines=self._lost)
                 self._lost = 0
+
+    async def follow(
+        self,
+        execution_id: ExecutionID,
+        *,
+        after: int,
+        node: str | None,
+        is_live: Callable[[], bool],
+    ) -> AsyncGenerator[LogRecord, None]:
+        """Lines behind the cursor `after`, then those to come, while `is_live`.
+
+        The store is the only source, and whoever reads is only woken: nothing is missed or told
+        twice, and nobody waits for a slow reader. Raises StorageError.
+        """
+        cursor = after
+        while True:
+            news = self._news.setdefault(execution_id, asyncio.Event())
+            was_live = is_live()
+            if not was_live:
+                await self.flush()
+            page = await self._store.read_logs(
+                execution_id, after=cursor, limit=PAGE_LINES, node=node
+            )
+            for line in page:
+                yield line
+                cursor = line.cursor
+            if page:
+                continue
+            if not was_live:
+                self.wake(execution_id)
+                return
+            await news.wait()
+
+    def wake(self, execution_id: ExecutionID) -> None:
+        """Let everybody who follows that execution look again."""
+        news = self._news.pop(execution_id, None)
+        if news is not None:
+            news.set()
 
     async def close(self) -> None:
         """Write what is left; lines that come later are lost."""
@@ -74,10 +122,17 @@ class LogBook:
             log.warning("log_lines_lost", reason=str(error), lines=len(lines))
         finally:
             self._characters -= sum(len(line.text) for line in lines)
+            self.wake(execution_id)
 
     async def _flush_soon(self) -> None:
         await asyncio.sleep(FLUSH_SECONDS)
         await self.flush()
+
+
+def _goes_on(last: LogRecord, run: NodeRun, characters: int) -> bool:
+    """Is there room in the last record for more of what the same model says?"""
+    is_same = last.stream == TOKENS and last.node_run == run
+    return is_same and len(last.text) + characters <= LINE_CHARACTERS_MAX
 
 
 class NodeLog:

@@ -18,8 +18,8 @@ from dipeo_server.domains.execution.blobs import BlobRef
 from dipeo_server.domains.execution.context import ExecutionContext, NodeReporter, Services, Visit
 from dipeo_server.domains.execution.events import Failure
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
-from dipeo_server.domains.execution.machine.outcomes import body_of
-from dipeo_server.domains.execution.output import HandlerResult, NodeOutput
+from dipeo_server.domains.execution.machine.results import body_of
+from dipeo_server.domains.execution.output import HandlerResult, NodeOutput, leaving
 from dipeo_server.domains.execution.registry import HandlerRegistry, Registration
 from dipeo_server.domains.execution.resolver import resolve
 from dipeo_server.domains.execution.signals import NodeRaised, NodeReport, NodeReturned, Signal
@@ -139,8 +139,9 @@ class Performer:
         deltas = tuple(replace(d, puts=plain_json(dict(d.puts))) for d in context.deltas)
         plain = plain_result(result)
         blob: BlobRef | None = None
-        if isinstance(plain, NodeOutput):
-            blob = await self._bodies.put_if_large(body_of(node, plain)[0])
+        output = leaving(plain)
+        if output is not None:
+            blob = await self._bodies.put_if_large(body_of(node, output)[0])
         return NodeReturned(run, plain, deltas, _observed(context), blob)
 
 

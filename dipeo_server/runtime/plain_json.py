@@ -10,6 +10,9 @@ from typing import Any, Final
 import orjson
 
 from dipeo_server.domains.execution.output import (
+    End,
+    Fallback,
+    Goto,
     HandlerResult,
     Message,
     NodeOutput,
@@ -64,6 +67,11 @@ def plain_result(result: HandlerResult) -> HandlerResult:
     match result:
         case NodeOutput():
             return plain_output(result)
+        case Goto(output=output) | End(output=output):
+            return replace(result, output=plain_output(output))
+        case Fallback(reason=reason, output=output):
+            plain = None if output is None else plain_output(output)
+            return Fallback(plain_json(str(reason)), plain)
         case WaitUntil(output=output):
             seconds = _seconds(result.seconds)
             return replace(result, seconds=seconds, output=plain_output(output))

@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from dipeo_server.domains.execution.commands import Command, RunNode, SetTimer
-from dipeo_server.domains.execution.ids import NodeRun
+from dipeo_server.domains.execution.commands import Command, RunNode, SetBudgetTimer, SetTimer
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
+from dipeo_server.domains.execution.machine.steering_events import RUN_INDEX
 from dipeo_server.domains.execution.ports import Clock
-from dipeo_server.domains.execution.signals import NodeStopped, Signal, TimerFired
+from dipeo_server.domains.execution.signals import BudgetTimePassed, NodeStopped, Signal, TimerFired
 from dipeo_server.domains.execution.state import ExecutionState
 from dipeo_server.runtime.inflight import Inflight
 from dipeo_server.runtime.perform import Performer, Post
@@ -75,7 +75,7 @@ class Reconciler:
         if self._is_torn:
             due = dict.fromkeys((*self._inflight.indexes(), *state.running))
             wanted = machine.outstanding().values()
-            due |= {state.diagram.index_of[each.node_run.node]: each for each in wanted}
+            due |= {_index_of(state, each): each for each in wanted}
             self._is_torn = False
         self._seen = _as_of_now(state)
         self._inflight.reconcile(due, state.ending.grace_seconds if state.ending else GRACE_SECONDS)
@@ -97,7 +97,7 @@ class Reconciler:
         match command:
             case None:
                 return index not in state.running
-            case SetTimer():
+            case SetTimer() | SetBudgetTimer():
                 return True
             case RunNode():
                 return state.diagram.nodes[index].is_pure
@@ -108,12 +108,20 @@ class Reconciler:
             case RunNode(node_run=run):
                 return partial(self._performer.run, self._seen(), run, self._post)
             case SetTimer(node_run=run, due_at=due_at):
-                return partial(self._wait_until, run, due_at)
+                return partial(self._wait_until, due_at, TimerFired(run))
+            case SetBudgetTimer(due_at=due_at):
+                return partial(self._wait_until, due_at, BudgetTimePassed())
 
-    async def _wait_until(self, run: NodeRun, due_at: datetime) -> Signal:
+    async def _wait_until(self, due_at: datetime, then: Signal) -> Signal:
         while (left := (due_at - self._clock.now()).total_seconds()) > 0:
             await self._clock.sleep(left)
-        return TimerFired(run)
+        return then
+
+
+def _index_of(state: ExecutionState, command: Command) -> int:
+    if isinstance(command, SetBudgetTimer):
+        return RUN_INDEX
+    return state.diagram.index_of[command.node_run.node]
 
 
 def moment_of(signal: Signal, state: ExecutionState, now: datetime) -> datetime:

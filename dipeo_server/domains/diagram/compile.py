@@ -135,6 +135,7 @@ def _node(
         max_iteration=settings.max_iteration or DEFAULT_VISITS,
         is_start=node.type == "start",
         is_endpoint=node.type == "endpoint",
+        may_end=settings.may_end,
     )
     if spec is None:
         return replace(base, is_available=False)

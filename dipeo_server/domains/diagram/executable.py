@@ -98,6 +98,7 @@ class ExecutableNode:
     max_iteration: int = 100
     is_start: bool = False
     is_endpoint: bool = False
+    may_end: bool = False
     branches: bool = False
     ports: tuple[str, ...] = ("default",)
     incoming: tuple[int, ...] = ()

@@ -61,6 +61,7 @@ class NodeSettings(BaseModel):
     after_crash: AfterCrash | None = None
     max_iteration: int | None = Field(None, ge=1, le=1_000_000)
     loop_header: bool = False
+    may_end: bool = Field(default=False, description="Its handler may end the whole run.")
     skippable: bool = False
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jsonschema
 from jsonschema.exceptions import SchemaError, ValidationError
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from dipeo_server.domains.diagram.executable import (
+    ExecutableDiagram,
+    ExecutableEdge,
+    ExecutableNode,
+)
+from dipeo_server.domains.diagram.nearest import listed
 from dipeo_server.domains.execution.events import BarrierAction
 from dipeo_server.domains.execution.state import BarrierRecord
 from dipeo_server.domains.execution.status import BarrierStatus
@@ -21,6 +28,18 @@ OUTCOME: Mapping[BarrierAction, BarrierStatus] = {
     BarrierAction.SKIP: BarrierStatus.SKIPPED,
     BarrierAction.MODIFY: BarrierStatus.MODIFIED,
     BarrierAction.REROUTE: BarrierStatus.REROUTED,
+}
+
+_A = BarrierAction
+_ACTIONS: Mapping[str, tuple[BarrierAction, ...]] = {
+    "approval": tuple(BarrierAction),
+    "answer": (_A.APPROVE, _A.REJECT, _A.MODIFY, _A.REROUTE),
+    "rerun": (_A.APPROVE, _A.REJECT, _A.MODIFY),
+}
+_ASKS: Mapping[str, str] = {
+    "approval": "asks for an approval",
+    "answer": "asks a question",
+    "rerun": "asks whether to run again",
 }
 
 
@@ -36,25 +55,108 @@ class BarrierAlreadyDecided(AlreadyDecided):
         self.winner = winner
 
 
-def check_answer(record: BarrierRecord, action: BarrierAction, answer: Any) -> None:
-    """Raises InvalidInput where an approval's answer is missing or does not fit the schema."""
-    if action is not BarrierAction.APPROVE or record.purpose == "rerun":
+class EdgeNotFound(InvalidInput):
+    """A decision sends a run along an edge that does not exist, or not just one does."""
+
+    code = "MISSING_EDGE"
+
+
+class Decision(Protocol):
+    """What somebody decides, of a barrier that waits or ahead of time."""
+
+    @property
+    def action(self) -> BarrierAction:
+        """What is decided."""
+        ...
+
+    @property
+    def answer(self) -> Any:
+        """What goes with an approval, or answers a question; a JSON value."""
+        ...
+
+    @property
+    def puts(self) -> Mapping[str, Any]:
+        """Execution variables that change with it."""
+        ...
+
+    @property
+    def reroute(self) -> str | None:
+        """The edge to follow, by its key or by the node that it leads to."""
+        ...
+
+
+def check_decision(
+    diagram: ExecutableDiagram, node: ExecutableNode, purpose: str, decision: Decision
+) -> None:
+    """Raises InvalidInput, EdgeNotFound for what no barrier of this node could take.
+
+    `purpose` is "approval", "answer" or "rerun".
+    """
+    action = decision.action
+    if action not in _ACTIONS[purpose]:
+        message = f"{node.key!r} {_ASKS[purpose]}, so it cannot be decided with {action}."
+        hint = f"Possible are: {', '.join(_ACTIONS[purpose])}."
+        raise InvalidInput(message, field=("action",), hint=hint)
+    if action is BarrierAction.REROUTE:
+        rerouted_edge(diagram, node, decision.reroute)
+    elif decision.reroute is not None:
+        message = f"`reroute` goes with REROUTE, not with {action}."
+        raise InvalidInput(message, field=("reroute",))
+    if purpose == "rerun":
         return
-    if record.purpose == "answer" and answer is None:
-        message = f"{record.id.node!r} asks a question, so approving it needs an answer."
+    if action is BarrierAction.MODIFY and not decision.puts:
+        hint = "Pass the variables to change, or APPROVE."
+        raise InvalidInput("MODIFY changes variables.", field=("variables",), hint=hint)
+    is_answer = purpose == "answer" and action in {BarrierAction.APPROVE, BarrierAction.MODIFY}
+    if is_answer and decision.answer is None:
+        message = f"{node.key!r} asks a question, so approving it needs an answer."
         raise InvalidInput(message, field=("answer",), hint="Pass `answer`.")
-    if record.answer_schema is None or (answer is None and record.purpose == "approval"):
+
+
+def check_answer(record: BarrierRecord, decision: Decision) -> None:
+    """Raises InvalidInput where an answer does not fit the schema of the barrier that waits."""
+    if decision.answer is None or record.purpose == "rerun" or record.answer_schema is None:
         return
+    if decision.action in {BarrierAction.REJECT, BarrierAction.SKIP}:
+        return
+    misfit = answer_misfit(record.answer_schema, decision.answer)
+    if misfit is not None:
+        raise InvalidInput(misfit, field=("answer",))
+
+
+def answer_misfit(schema: Mapping[str, Any], answer: Any) -> str | None:
+    """Why an answer does not fit a JSON schema, or None."""
     try:
         # An empty registry: a schema may not make the server fetch anything.
-        jsonschema.validate(answer, dict(record.answer_schema), registry=Registry())
+        jsonschema.validate(answer, dict(schema), registry=Registry())
     except ValidationError as problem:
         place = "/".join(str(part) for part in problem.absolute_path) or "(the whole answer)"
-        message = f"The answer does not fit the barrier's schema at {place}: {problem.message}"
-        raise InvalidInput(message, field=("answer",)) from problem
-    except (SchemaError, Unresolvable) as problem:
-        message = f"The barrier's answer schema is itself invalid: {problem}"
-        raise InvalidInput(message, field=("answer",)) from problem
+        return f"The answer does not fit the barrier's schema at {place}: {problem.message}"
+    except (SchemaError, Unresolvable, RecursionError, re.error) as problem:
+        return f"The barrier's answer schema is itself invalid: {problem}"
+    return None
+
+
+def rerouted_edge(
+    diagram: ExecutableDiagram, node: ExecutableNode, name: str | None
+) -> ExecutableEdge:
+    """The outgoing edge with that key, or the only one to the node with that key.
+
+    Raises EdgeNotFound, naming the edges there are.
+    """
+    edges = [diagram.edges[index] for index in node.outgoing]
+    by_key = [edge for edge in edges if edge.key == name]
+    leading = by_key or [edge for edge in edges if diagram.nodes[edge.target].key == name]
+    if len(leading) == 1:
+        return leading[0]
+    if name is None:
+        message = f"REROUTE needs `reroute`: which edge of {node.key!r} to follow."
+    elif leading:
+        message = f"{len(leading)} edges lead from {node.key!r} to {name!r}: name one by its key."
+    else:
+        message = f"No edge leads from {node.key!r} to {name!r}."
+    there = listed(f"{edge.key} (to {diagram.nodes[edge.target].key})" for edge in leading or edges)
+    raise EdgeNotFound(message, field=("reroute",), hint=f"Its edges are: {there}.")
 
 
 def decision_variable(status: BarrierStatus, reason: str | None, answer: Any) -> dict[str, Any]:

@@ -34,5 +34,25 @@ class SetTimer:
         return ("timer", self.node_run)
 
 
-Command: TypeAlias = RunNode | SetTimer
-CommandKey: TypeAlias = tuple[str, NodeRun]
+@dataclass(frozen=True, slots=True)
+class SetBudgetTimer:
+    """BudgetTimePassed should be sent at `due_at`: the run may not be RUNNING for longer."""
+
+    due_at: datetime
+
+    @property
+    def node_run(self) -> NodeRun:
+        """It belongs to no node."""
+        return THE_RUN
+
+    @property
+    def key(self) -> tuple[str, datetime]:
+        """Another one for each deadline."""
+        return ("budget", self.due_at)
+
+
+THE_RUN = NodeRun("", 0, 0)
+"""Stands where a command that is for the run itself has to name a visit."""
+
+Command: TypeAlias = RunNode | SetTimer | SetBudgetTimer
+CommandKey: TypeAlias = tuple[str, NodeRun | datetime]

@@ -13,21 +13,65 @@ from typing import Any, Literal, TypeAlias
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.envelope import Envelope
+from dipeo_server.domains.execution.failure import ErrorStrategy, Failure
 from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, NodeRun, Seq
-from dipeo_server.domains.execution.output import Message, TokenUsage
-from dipeo_server.domains.execution.status import (
-    BarrierStatus,
-    ExecutionStatus,
-    NodeExecutionStatus,
+from dipeo_server.domains.execution.interventions import (
+    BarrierAction,
+    BarrierResolved,
+    BarrierWaiting,
+    Breakpoint,
+    BreakpointHit,
+    BreakpointsChanged,
+    Budget,
+    EarlyDecisionChanged,
+    GivenOutput,
+    LimitRaised,
+    NodeOutputSet,
 )
+from dipeo_server.domains.execution.output import Message, TokenUsage
+from dipeo_server.domains.execution.status import ExecutionStatus, NodeExecutionStatus
 
-
-class ErrorStrategy(StrEnum):
-    """What a failure that nobody handles does to the rest of the run."""
-
-    FAIL_FAST = "FAIL_FAST"
-    COLLECT = "COLLECT"
-    COLLECT_PARTIAL = "COLLECT_PARTIAL"
+__all__ = [
+    "TERMINAL",
+    "BarrierAction",
+    "BarrierResolved",
+    "BarrierWaiting",
+    "BranchCompleted",
+    "Breakpoint",
+    "BreakpointHit",
+    "BreakpointsChanged",
+    "Budget",
+    "Durability",
+    "EarlyDecisionChanged",
+    "Ending",
+    "ErrorStrategy",
+    "Event",
+    "ExecutionAborted",
+    "ExecutionCompleted",
+    "ExecutionFailed",
+    "ExecutionStarted",
+    "ExecutionStatusChanged",
+    "Failure",
+    "GivenOutput",
+    "LimitRaised",
+    "NodeCompleted",
+    "NodeFailed",
+    "NodeInterrupted",
+    "NodeMaxIterationsReached",
+    "NodeOutputSet",
+    "NodeReported",
+    "NodeRetryScheduled",
+    "NodeSkipped",
+    "NodeStarted",
+    "ObservedError",
+    "ParallelCompleted",
+    "ParallelStarted",
+    "PauseCause",
+    "Recorded",
+    "ResultDiscarded",
+    "RunnerRestarted",
+    "StateChanged",
+]
 
 
 class Durability(StrEnum):
@@ -37,41 +81,25 @@ class Durability(StrEnum):
     STRICT = "STRICT"
 
 
-class BarrierAction(StrEnum):
-    """What a person can decide at a barrier."""
+class PauseCause(StrEnum):
+    """What holds a paused run."""
 
-    APPROVE = "APPROVE"
-    REJECT = "REJECT"
-    SKIP = "SKIP"
-    MODIFY = "MODIFY"
-    REROUTE = "REROUTE"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A typed error of a node or of the run; codes are listed in the documentation.
-
-    `error_type` is the exception's class name: a node's `on_error.match` and `retry.retry_on` may
-    name it as well as the code.
-    """
-
-    code: str
-    message: str
-    node: str | None = None
-    retryable: bool = False
-    hint: str | None = None
-    error_type: str | None = None
-
-    def is_one_of(self, names: tuple[str, ...]) -> bool:
-        """Is its code or its type among these?"""
-        return self.code in names or self.error_type in names
+    USER = "user"
+    START = "start_paused"
+    STEP = "step"
+    BREAKPOINT = "breakpoint"
+    MAX_STEPS = "max_steps"
+    MAX_TOKENS = "max_tokens"
+    MAX_SECONDS = "max_seconds"
+    PARENT = "parent"
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionStarted:
     """The first event: it carries the compiled diagram, so the log explains itself for ever.
 
-    `diagram_id` and `revision` say where it is stored; None and 0 for an inline one.
+    `diagram_id` and `revision` say where it is stored; None and 0 for an inline one. `initial`
+    holds results of an earlier run, by node.
     """
 
     execution_id: ExecutionID
@@ -85,25 +113,30 @@ class ExecutionStarted:
     parent: NodeRun | None = None
     diagram_id: DiagramID | None = None
     revision: int = 0
+    breakpoints: tuple[Breakpoint, ...] = ()
+    budget: Budget = field(default_factory=Budget)
+    initial: Mapping[str, GivenOutput] = field(default_factory=dict)
     kind: Literal["execution_started"] = "execution_started"
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The run is on its way to a bad end: nothing starts, what runs is being stopped.
+    """The run is on its way to its end: nothing starts, what runs is being stopped.
 
-    `cause` is "abort" or "fail_fast"; what has not stopped after `grace_seconds` is killed.
+    `cause` is "abort", "fail_fast", or "end" where a node ended the run; what has not stopped
+    after `grace_seconds` is killed.
     """
 
-    cause: Literal["abort", "fail_fast"]
+    cause: Literal["abort", "fail_fast", "end"]
     grace_seconds: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionStatusChanged:
-    """Any change of status but the terminal one.
+    """Any change of status but the terminal one; `cause` says what brought it about.
 
-    With `ending`, `before` and `after` are the same: the run still runs, but only to stop.
+    With `ending`, `before` and `after` are the same: the run still runs, but only to stop. Where a
+    step begins, `step` is the visit that it lets run.
     """
 
     before: ExecutionStatus
@@ -111,6 +144,8 @@ class ExecutionStatusChanged:
     reason: str | None = None
     actor: str | None = None
     ending: Ending | None = None
+    cause: PauseCause | None = None
+    step: NodeRun | None = None
     kind: Literal["execution_status_changed"] = "execution_status_changed"
 
 
@@ -166,21 +201,23 @@ class NodeInterrupted:
 
 @dataclass(frozen=True, slots=True)
 class NodeSkipped:
-    """A node does not run in this turn."""
+    """A node does not run in this turn; `comment` is what the person said who skipped it."""
 
     node: str
     reason: str
     actor: str | None = None
+    comment: str | None = None
     kind: Literal["node_skipped"] = "node_skipped"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRetryScheduled:
-    """The next attempt of a failed NodeRun starts at `due_at`."""
+    """The next attempt of a failed NodeRun starts at `due_at`; `actor` asked for it, if anybody."""
 
     node_run: NodeRun
     due_at: datetime
     failure: Failure
+    actor: str | None = None
     kind: Literal["node_retry_scheduled"] = "node_retry_scheduled"
 
 
@@ -235,44 +272,32 @@ class StateChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class BarrierWaiting:
-    """A person is asked; durable before anybody is told.
-
-    `purpose` is "approval", "answer", or "rerun" (after a crash: run this NodeRun again?).
-    """
+class ParallelStarted:
+    """A parallel group runs these branches, side by side."""
 
     node_run: NodeRun
-    purpose: str
-    prompt: Any
-    answer_schema: Mapping[str, Any] | None = None
-    expires_at: datetime | None = None
-    default_action: str | None = None
-    default_answer: Any = None
-    variable: str | None = None
-    bypass_on_skip: bool = False
-    kind: Literal["barrier_waiting"] = "barrier_waiting"
+    branches: tuple[str, ...]
+    kind: Literal["parallel_started"] = "parallel_started"
 
 
 @dataclass(frozen=True, slots=True)
-class BarrierResolved:
-    """The one decision of a barrier, with who and why."""
+class BranchCompleted:
+    """One branch of a parallel group has ended; `failure` says why, if badly."""
 
     node_run: NodeRun
-    status: BarrierStatus
-    action: str | None = None
-    answer: Any = None
-    reason: str | None = None
-    decided_by: str | None = None
-    kind: Literal["barrier_resolved"] = "barrier_resolved"
+    branch: str
+    duration_seconds: float
+    failure: Failure | None = None
+    kind: Literal["branch_completed"] = "branch_completed"
 
 
 @dataclass(frozen=True, slots=True)
-class LimitRaised:
-    """The run may take more steps."""
+class ParallelCompleted:
+    """Every branch of a parallel group has ended."""
 
-    max_steps: int
-    actor: str | None = None
-    kind: Literal["limit_raised"] = "limit_raised"
+    node_run: NodeRun
+    duration_seconds: float
+    kind: Literal["parallel_completed"] = "parallel_completed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,8 +351,15 @@ Event: TypeAlias = (
     | ResultDiscarded
     | ObservedError
     | StateChanged
+    | NodeOutputSet
+    | ParallelStarted
+    | BranchCompleted
+    | ParallelCompleted
     | BarrierWaiting
     | BarrierResolved
+    | EarlyDecisionChanged
+    | BreakpointsChanged
+    | BreakpointHit
     | LimitRaised
     | RunnerRestarted
     | ExecutionCompleted

@@ -101,7 +101,47 @@ class WaitUntil:
     output: NodeOutput
 
 
-HandlerResult: TypeAlias = NodeOutput | Skip | WaitForPerson | WaitUntil
+@dataclass(frozen=True, slots=True)
+class Goto:
+    """Returned by a handler: follow the edge to `target` (a node's key), and no other.
+
+    Without such an edge the node fails with MISSING_EDGE.
+    """
+
+    target: str
+    output: NodeOutput
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Returned by a handler that may end the run: it completes, and what still runs is stopped."""
+
+    output: NodeOutput
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Returned by a handler that could only do less: follow the fallback edge, as observed error.
+
+    Without such an edge the node fails with FALLBACK.
+    """
+
+    reason: str
+    output: NodeOutput | None = None
+
+
+HandlerResult: TypeAlias = NodeOutput | Skip | WaitForPerson | WaitUntil | Goto | End | Fallback
+
+
+def leaving(result: HandlerResult) -> NodeOutput | None:
+    """The output that leaves its node with this result, if one does now."""
+    match result:
+        case NodeOutput():
+            return result
+        case Goto(output=output) | End(output=output) | Fallback(output=output):
+            return output
+        case _:
+            return None
 
 
 def create_node_output(

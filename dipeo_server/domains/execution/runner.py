@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
-from dipeo_server.domains.execution.events import Durability, ErrorStrategy, Recorded
+from dipeo_server.domains.execution.events import (
+    Breakpoint,
+    Budget,
+    Durability,
+    ErrorStrategy,
+    GivenOutput,
+    Recorded,
+)
 from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.ports import ExecutionPage, ExecutionQuery, LogRecord
 from dipeo_server.domains.execution.signals import Signal
@@ -32,6 +39,10 @@ class StartExecution:
     execution_id: ExecutionID | None = None
     diagram_id: DiagramID | None = None
     revision: int = 0
+    is_paused: bool = False
+    breakpoints: tuple[Breakpoint, ...] = ()
+    budget: Budget = field(default_factory=Budget)
+    initial: Mapping[str, GivenOutput] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,4 +109,14 @@ class Runner(Protocol):
         self, execution_id: ExecutionID, *, after: int, limit: int, node: str | None
     ) -> Sequence[LogRecord]:
         """One page of log lines."""
+        ...
+
+    def follow_logs(
+        self, execution_id: ExecutionID, *, after: int = 0, node: str | None = None
+    ) -> AsyncIterator[LogRecord]:
+        """Log lines behind the cursor `after`, then live; ends behind the last one of the run.
+
+        Without gap or duplicate, in the order of the cursors; a slow reader slows nobody. Raises
+        NotFound at once, Unavailable where the execution is not served (any more).
+        """
         ...

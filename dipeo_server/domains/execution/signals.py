@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
@@ -11,17 +12,27 @@ from dipeo_server.domains.execution.blobs import BlobRef
 from dipeo_server.domains.execution.delta import StateDelta
 from dipeo_server.domains.execution.events import (
     BarrierAction,
+    BranchCompleted,
+    Breakpoint,
+    Budget,
     Durability,
     ErrorStrategy,
     Failure,
+    GivenOutput,
+    ParallelCompleted,
+    ParallelStarted,
 )
 from dipeo_server.domains.execution.ids import BarrierID, DiagramID, ExecutionID, NodeRun
+from dipeo_server.domains.execution.interventions import PauseMode
 from dipeo_server.domains.execution.output import HandlerResult, NodeOutput, TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
 class StartRequested:
-    """Run this compiled diagram. `max_steps` None = the larger of 10,000 and 10 x nodes."""
+    """Run this compiled diagram. `max_steps` None = the larger of 10,000 and 10 x nodes.
+
+    `initial` holds results of an earlier run by node key, taken where their nodes are reached.
+    """
 
     execution_id: ExecutionID
     diagram: ExecutableDiagram
@@ -34,6 +45,10 @@ class StartRequested:
     parent_id: ExecutionID | None = None
     diagram_id: DiagramID | None = None
     revision: int = 0
+    is_paused: bool = False
+    breakpoints: tuple[Breakpoint, ...] = ()
+    budget: Budget = field(default_factory=Budget)
+    initial: Mapping[str, GivenOutput] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +96,19 @@ class TimerFired:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetTimePassed:
+    """The time that the run may be RUNNING has passed, as the runner's timer sees it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BranchTold:
+    """What a parallel group's handler tells of its branches while it runs."""
+
+    node_run: NodeRun
+    event: ParallelStarted | BranchCompleted | ParallelCompleted
+
+
+@dataclass(frozen=True, slots=True)
 class BarrierDecided:
     """Somebody decided a waiting barrier."""
 
@@ -94,11 +122,96 @@ class BarrierDecided:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionMade:
+    """Decide a node's barriers ahead of time; `occurrence` None = all of them.
+
+    `max_uses` None = without limit for all of them, once for one. What waits already is decided
+    at once.
+    """
+
+    node: str
+    occurrence: int | None
+    action: BarrierAction
+    reason: str | None = None
+    answer: Any = None
+    puts: Mapping[str, Any] = field(default_factory=dict)
+    reroute: str | None = None
+    expires_at: datetime | None = None
+    max_uses: int | None = None
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRevoked:
+    """Take a decision back that was made ahead of time."""
+
+    decision_id: str
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRequested:
+    """Hold the run; `is_by_parent` where the run that started it was paused."""
+
+    mode: PauseMode = PauseMode.DRAIN
+    reason: str | None = None
+    actor: str | None = None
+    is_by_parent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ResumeRequested:
-    """Go on after a pause; `max_steps` raises the limit that paused the run."""
+    """Go on after a pause; `max_steps` and `budget` raise the limits that paused the run.
+
+    `is_by_parent`: only if it was paused with the run that started it.
+    """
 
     max_steps: int | None = None
+    budget: Budget | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
+    actor: str | None = None
+    is_by_parent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepRequested:
+    """Let one ready NodeRun of a paused run run, then hold it again; None = the first ready."""
+
+    node: str | None = None
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BreakpointsSet:
+    """From now on these are the run's breakpoints, and no others."""
+
+    breakpoints: tuple[Breakpoint, ...]
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRequested:
+    """Run a failed node again, in the visit in which it failed."""
+
+    node: str
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SkipRequested:
+    """Do not run a node in this turn."""
+
+    node: str
+    reason: str | None = None
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputGiven:
+    """Take this as a node's result, instead of running it."""
+
+    node: str
+    output: Any
     actor: str | None = None
 
 
@@ -116,15 +229,30 @@ class RunnerRestarted:
     """A new runner took over; what was running is not running any more."""
 
 
+PersonSignal: TypeAlias = (
+    BarrierDecided
+    | DecisionMade
+    | DecisionRevoked
+    | PauseRequested
+    | ResumeRequested
+    | AbortRequested
+    | StepRequested
+    | BreakpointsSet
+    | RetryRequested
+    | SkipRequested
+    | OutputGiven
+)
+"""What people wish; all others are reports."""
+
 Signal: TypeAlias = (
     StartRequested
     | NodeReturned
     | NodeRaised
     | NodeStopped
     | NodeReport
+    | BranchTold
     | TimerFired
-    | BarrierDecided
-    | ResumeRequested
-    | AbortRequested
+    | BudgetTimePassed
     | RunnerRestarted
+    | PersonSignal
 )

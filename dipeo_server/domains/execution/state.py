@@ -15,8 +15,18 @@ from typing import Any
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.envelope import Envelope
-from dipeo_server.domains.execution.events import Durability, Ending, ErrorStrategy, Failure
+from dipeo_server.domains.execution.events import (
+    Breakpoint,
+    Budget,
+    Durability,
+    Ending,
+    ErrorStrategy,
+    Failure,
+    GivenOutput,
+    PauseCause,
+)
 from dipeo_server.domains.execution.ids import BarrierID, DiagramID, ExecutionID, NodeRun, Seq
+from dipeo_server.domains.execution.interventions import BreakpointWhen, EarlyDecision
 from dipeo_server.domains.execution.output import Message, TokenUsage
 from dipeo_server.domains.execution.status import (
     BarrierStatus,
@@ -115,9 +125,19 @@ class Turn(Enum):
     SETTLED = "settled"
 
 
+class TurnEnd(Enum):
+    """How a node left a turn where it gave no result: what can be taken back."""
+
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
 @dataclass(slots=True)
 class NodeTurn:
-    """A node's counters in the current turn: awaited edges still out, and what has come in."""
+    """A node's counters in the current turn: awaited edges still out, and what has come in.
+
+    `end` is set where its tokens made it skip, or where it failed and nothing handled that.
+    """
 
     phase: Turn = Turn.OPEN
     missing: int = 0
@@ -126,6 +146,7 @@ class NodeTurn:
     failed: int = 0
     has_guards: bool = False
     first_edge: int | None = None
+    end: TurnEnd | None = None
 
 
 @dataclass(slots=True)
@@ -139,6 +160,14 @@ class BlockTurn:
     turn: int = 1
     has_executed: bool = False
     serial: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedLoop:
+    """What a loop's last turn left: the tokens on its back edges, and those its exits held."""
+
+    back_tokens: Mapping[int, Token]
+    held: Mapping[int, Token]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +185,11 @@ class ExecutionState:
     `ready` holds nodes that may start (in order: a dict would look at every place that a node has
     left before it finds the first), `skips` nodes whose paths are dead, `notices`
     observations that are not told yet; `touched` the nodes whose command may have changed since
-    the runner last looked.
+    the runner last looked. `stepping` is the one visit that may run while everything else is held;
+    `hits` the breakpoints that have been hit, by node index, occurrence and side. `busy_seconds`
+    is how long the run was RUNNING until `busy_since`, since when it is again. `early_decisions`
+    are those that can still be used, oldest first. `closed` holds what loops had when they ended,
+    `displaced` what an exit held before its newest token: so a failure can be taken back.
     """
 
     id: ExecutionID
@@ -185,12 +218,24 @@ class ExecutionState:
     ending_reason: str | None = None
     ending_actor: str | None = None
     pause_reason: str | None = None
+    pause_cause: PauseCause | None = None
+    stepping: NodeRun | None = None
+    breakpoints: tuple[Breakpoint, ...] = ()
+    hits: set[tuple[int, int, BreakpointWhen]] = field(default_factory=set)
+    budget: Budget = field(default_factory=Budget)
+    busy_seconds: float = 0.0
+    busy_since: datetime | None = None
+    initial: dict[int, GivenOutput] = field(default_factory=dict)
+    early_decisions: dict[str, EarlyDecision] = field(default_factory=dict)
+    decisions_made: int = 0
     nodes: list[NodeState] = field(default_factory=list)
     turns: list[NodeTurn] = field(default_factory=list)
     blocks: list[BlockTurn] = field(default_factory=list)
     tokens: list[Token | None] = field(default_factory=list)
     back_tokens: dict[int, Token] = field(default_factory=dict)
     held: dict[int, Token] = field(default_factory=dict)
+    displaced: dict[int, Token | None] = field(default_factory=dict)
+    closed: dict[int, ClosedLoop] = field(default_factory=dict)
     inputs: dict[int, tuple[InputRef, ...]] = field(default_factory=dict)
     emissions: dict[int, Emission] = field(default_factory=dict)
     early: dict[int, tuple[Envelope, tuple[str, ...]]] = field(default_factory=dict)
@@ -249,6 +294,10 @@ class ExecutionView:
     token_usage: TokenUsage
     error: Failure | None
     pause_reason: str | None
+    pause_cause: PauseCause | None
+    breakpoints: tuple[Breakpoint, ...]
+    budget: Budget
+    early_decisions: tuple[EarlyDecision, ...]
     nodes: tuple[NodeState, ...]
     barriers: tuple[BarrierRecord, ...]
     outputs: Mapping[str, Envelope]
@@ -274,6 +323,10 @@ def view(state: ExecutionState) -> ExecutionView:
         token_usage=state.token_usage,
         error=state.error,
         pause_reason=state.pause_reason,
+        pause_cause=state.pause_cause,
+        breakpoints=state.breakpoints,
+        budget=state.budget,
+        early_decisions=tuple(state.early_decisions.values()),
         nodes=tuple(state.nodes),
         barriers=tuple(state.barriers.values()),
         outputs=dict(state.outputs),

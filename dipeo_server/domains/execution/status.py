@@ -74,7 +74,7 @@ _FINISHED = frozenset({_N.COMPLETED, _N.FAILED, _N.SKIPPED, _N.MAXITER_REACHED})
 
 # A finished node starts again in the next turn of its loop, so finished statuses lead on.
 NODE_TRANSITIONS: dict[NodeExecutionStatus, frozenset[NodeExecutionStatus]] = {
-    _N.PENDING: frozenset({_N.RUNNING, _N.SKIPPED, _N.MAXITER_REACHED}),
+    _N.PENDING: frozenset({_N.RUNNING, _N.COMPLETED, _N.SKIPPED, _N.MAXITER_REACHED}),
     _N.RUNNING: frozenset({_N.PENDING, _N.WAITING, _N.COMPLETED, _N.FAILED, _N.ABORTED}),
     _N.WAITING: frozenset({_N.PENDING, _N.RUNNING, _N.COMPLETED, _N.FAILED, _N.ABORTED}),
     **{status: frozenset({_N.RUNNING, _N.MAXITER_REACHED}) | _FINISHED for status in _FINISHED},

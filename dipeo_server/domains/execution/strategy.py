@@ -16,7 +16,7 @@ from dipeo_server.domains.execution.context import (
 )
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.ids import NodeRun
-from dipeo_server.domains.execution.machine.outcomes import envelope_of
+from dipeo_server.domains.execution.machine.results import envelope_of
 from dipeo_server.domains.execution.output import NodeOutput
 from dipeo_server.domains.execution.registry import HandlerRegistry, Registration
 from dipeo_server.errors import NodeTypeUnavailable

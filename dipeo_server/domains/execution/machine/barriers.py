@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dipeo_server.domains.diagram.executable import ExecutableDiagram, ExecutableNode
+from dipeo_server.domains.diagram.executable import ExecutableNode
 from dipeo_server.domains.execution.barrier import (
     OUTCOME,
     BarrierAlreadyDecided,
+    Decision,
+    answer_misfit,
     check_answer,
+    check_decision,
     decision_variable,
+    rerouted_edge,
 )
-from dipeo_server.domains.execution.envelope import EnvelopeFactory
+from dipeo_server.domains.execution.envelope import Envelope, EnvelopeFactory
 from dipeo_server.domains.execution.events import (
     BarrierAction,
     BarrierResolved,
@@ -24,7 +29,10 @@ from dipeo_server.domains.execution.events import (
     NodeStarted,
     StateChanged,
 )
-from dipeo_server.domains.execution.machine.outcomes import completed, failed
+from dipeo_server.domains.execution.ids import NodeRun
+from dipeo_server.domains.execution.machine.failures import failed
+from dipeo_server.domains.execution.machine.limits import exceeded
+from dipeo_server.domains.execution.machine.results import completed
 from dipeo_server.domains.execution.signals import BarrierDecided, TimerFired
 from dipeo_server.domains.execution.state import (
     BarrierRecord,
@@ -34,10 +42,16 @@ from dipeo_server.domains.execution.state import (
 )
 from dipeo_server.domains.execution.status import BarrierStatus, ExecutionStatus
 from dipeo_server.domains.execution.tokens import SkipReason
-from dipeo_server.errors import ExecutionFinished, InvalidInput, InvalidState, NotFound
+from dipeo_server.errors import DipeoError, ExecutionFinished, InvalidState, NotFound
 
 _APPROVED_PORTS = ("approved", "default")
 _PASSING = frozenset({BarrierStatus.APPROVED, BarrierStatus.MODIFIED})
+_DEFAULTS: Mapping[str, BarrierAction] = {
+    "approve": BarrierAction.APPROVE,
+    "answer": BarrierAction.APPROVE,
+    "reject": BarrierAction.REJECT,
+    "skip": BarrierAction.SKIP,
+}
 
 
 def decided(state: ExecutionState, signal: BarrierDecided, now: datetime) -> tuple[Event, ...]:
@@ -52,15 +66,24 @@ def decided(state: ExecutionState, signal: BarrierDecided, now: datetime) -> tup
         raise ExecutionFinished(f"The execution has ended: {state.status}.")
     if state.ending is not None:
         raise InvalidState("The execution is being ended, so its barriers are void.")
-    if signal.action is BarrierAction.REROUTE or (
-        signal.action is BarrierAction.SKIP and record.purpose != "approval"
-    ):
-        raise InvalidInput(f"This barrier cannot be decided with {signal.action}.")
-    check_answer(record, signal.action, signal.answer)
-    status = OUTCOME[signal.action]
-    resolved = BarrierResolved(
+    check(state, record, signal)
+    return resolved(state, record, signal, now)
+
+
+def check(state: ExecutionState, record: BarrierRecord, decision: Decision) -> None:
+    """Raises InvalidInput, EdgeNotFound for what this barrier cannot take."""
+    node = state.diagram.get_node(record.id.node)
+    check_decision(state.diagram, node, record.purpose, decision)
+    check_answer(record, decision)
+
+
+def resolved(
+    state: ExecutionState, record: BarrierRecord, signal: BarrierDecided, now: datetime
+) -> tuple[Event, ...]:
+    """A decision that has been checked, with everything that follows from it for its visit."""
+    resolution = BarrierResolved(
         record.node_run,
-        status,
+        OUTCOME[signal.action],
         action=signal.action,
         answer=signal.answer,
         reason=signal.reason,
@@ -69,7 +92,7 @@ def decided(state: ExecutionState, signal: BarrierDecided, now: datetime) -> tup
     puts = tuple(
         StateChanged(key, value, node_run=record.node_run) for key, value in signal.puts.items()
     )
-    return (resolved, *puts, *_outcome(state, record, resolved, now))
+    return _Outcome(state, record, resolution, now, puts, signal.reroute).events()
 
 
 def timer_fired(state: ExecutionState, signal: TimerFired, now: datetime) -> tuple[Event, ...]:
@@ -84,128 +107,161 @@ def timer_fired(state: ExecutionState, signal: TimerFired, now: datetime) -> tup
         case WaitKind.RETRY:
             return _retry(state, waiting)
         case WaitKind.DELAY:
-            return _delay_over(state, waiting)
+            return _delay_over(state, waiting, now)
         case WaitKind.PERSON:
             return _expired(state, waiting, now)
 
 
 def _retry(state: ExecutionState, waiting: Waiting) -> tuple[Event, ...]:
-    if state.is_paused:
+    if state.is_paused or state.stepping not in (None, waiting.node_run):
         return ()
-    if state.steps >= state.max_steps:
-        return (ExecutionStatusChanged(state.status, ExecutionStatus.PAUSED, reason="max_steps"),)
+    limit = exceeded(state)
+    if limit is not None:
+        paused = ExecutionStatus.PAUSED
+        return (ExecutionStatusChanged(state.status, paused, reason=limit.value, cause=limit),)
     return (NodeStarted(waiting.node_run),)
 
 
-def _delay_over(state: ExecutionState, waiting: Waiting) -> tuple[Event, ...]:
+def _delay_over(state: ExecutionState, waiting: Waiting, now: datetime) -> tuple[Event, ...]:
     node = state.diagram.get_node(waiting.node_run.node)
     envelope = waiting.output or EnvelopeFactory.create(node.key, None)
-    return (completed(state, node, waiting.node_run, envelope, waiting.ports),)
+    return _going_on(state, waiting.node_run, envelope, waiting.ports, (), now)
 
 
 def _expired(state: ExecutionState, waiting: Waiting, now: datetime) -> tuple[Event, ...]:
+    """Nobody decided in time: the barrier's default does; a question may have none that fits."""
     run = waiting.node_run
     record = state.barriers[run.barrier]
+    problem = _default_problem(record)
     action = _DEFAULTS.get(record.default_action or "reject", BarrierAction.REJECT)
-    resolved = BarrierResolved(
+    resolution = BarrierResolved(
         run,
         BarrierStatus.TIMED_OUT,
-        action=action,
+        action=None if problem else action,
         answer=record.default_answer,
         reason="timeout",
     )
-    if record.purpose == "answer" and record.default_answer is None:
+    if problem is not None:
         node = state.diagram.get_node(run.node)
-        failure = Failure("ANSWER_TIMEOUT", "Nobody answered in time.", node.key)
-        return (resolved, *failed(state, node, run, failure, now, may_retry=False))
-    return (resolved, *_outcome(state, record, resolved, now))
+        failure = Failure("ANSWER_TIMEOUT", problem, node.key)
+        return (resolution, *failed(state, node, run, failure, now, may_retry=False))
+    return _Outcome(state, record, resolution, now).events()
 
 
-_DEFAULTS: Mapping[str, BarrierAction] = {
-    "approve": BarrierAction.APPROVE,
-    "answer": BarrierAction.APPROVE,
-    "reject": BarrierAction.REJECT,
-    "skip": BarrierAction.SKIP,
-}
+def _default_problem(record: BarrierRecord) -> str | None:
+    """Why a question has no answer when its time has passed; None if it has one."""
+    if record.purpose != "answer":
+        return None
+    if record.default_answer is None:
+        return "Nobody answered in time."
+    if record.answer_schema is None:
+        return None
+    misfit = answer_misfit(record.answer_schema, record.default_answer)
+    return misfit and f"Nobody answered in time, and the default does not do: {misfit}"
 
 
-def _outcome(
-    state: ExecutionState, record: BarrierRecord, resolved: BarrierResolved, now: datetime
-) -> tuple[Event, ...]:
-    """What follows for the NodeRun. TIMED_OUT means what its default action means."""
-    status = OUTCOME[BarrierAction(resolved.action)] if resolved.action else resolved.status
-    node = state.diagram.get_node(record.id.node)
-    if record.purpose == "rerun":
-        return _rerun(state, node, record, resolved, status, now)
-    changed: tuple[StateChanged, ...] = ()
-    if record.variable:
-        value = decision_variable(status, resolved.reason, resolved.answer)
-        changed = (StateChanged(record.variable, value, node_run=record.node_run),)
-    return (*changed, *_end(state, record, resolved, status, changed, now))
-
-
-def _end(
+def _going_on(  # noqa: PLR0913 - what a visit ends with, as `completed` takes it.
     state: ExecutionState,
-    record: BarrierRecord,
-    resolved: BarrierResolved,
-    status: BarrierStatus,
-    changed: tuple[StateChanged, ...],
+    run: NodeRun,
+    envelope: Envelope,
+    ports: tuple[str, ...],
+    changed: Sequence[StateChanged],
     now: datetime,
 ) -> tuple[Event, ...]:
-    node = state.diagram.get_node(record.id.node)
-    body: Any = {
-        "decision": status.value,
-        "reason": resolved.reason,
-        "answer": resolved.answer,
-        "decided_by": resolved.decided_by,
-    }
-    if record.purpose == "answer":
-        body = resolved.answer
-    run = record.node_run
-    envelope = EnvelopeFactory.create(run.node, body, occurrence=run.occurrence, timestamp=now)
-    ports = _ports(state.diagram, node, record, status)
-    if ports:
+    """The visit completes, or fails where the conditions on its edges cannot be decided."""
+    node = state.diagram.get_node(run.node)
+    try:
         return (completed(state, node, run, envelope, ports, changed=changed),)
-    if status is BarrierStatus.REJECTED:
-        why = f": {resolved.reason}" if resolved.reason else "."
-        failure = Failure("BARRIER_REJECTED", f"{node.key!r} was rejected{why}", node.key)
+    except DipeoError as error:
+        failure = Failure(error.code, error.message, node.key, hint=error.hint)
         return failed(state, node, run, failure, now, may_retry=False)
-    return (NodeCompleted(run, envelope, (), skip_reason=SkipReason.BARRIER_SKIPPED),)
 
 
-def _ports(
-    diagram: ExecutableDiagram, node: ExecutableNode, record: BarrierRecord, status: BarrierStatus
-) -> tuple[str, ...]:
-    """Which ports the decision fires; none where a rejection or a skip has no edge of its own."""
-    if status in _PASSING:
-        return _APPROVED_PORTS
-    port = "rejected" if status is BarrierStatus.REJECTED else "skipped"
-    if _has_edge(diagram, node, port):
-        return (port,)
-    bypasses = status is BarrierStatus.SKIPPED and record.bypass_on_skip
-    return _APPROVED_PORTS if bypasses else ()
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a decision means for its visit. TIMED_OUT means what its default action means."""
 
+    state: ExecutionState
+    record: BarrierRecord
+    resolution: BarrierResolved
+    now: datetime
+    puts: tuple[StateChanged, ...] = ()
+    reroute: str | None = None
 
-def _rerun(
-    state: ExecutionState,
-    node: ExecutableNode,
-    record: BarrierRecord,
-    resolved: BarrierResolved,
-    status: BarrierStatus,
-    now: datetime,
-) -> tuple[Event, ...]:
-    run = record.node_run
-    if status is BarrierStatus.APPROVED:
-        return ()  # The fold of the decision makes the node ready for its next attempt.
-    if status is BarrierStatus.MODIFIED:
-        envelope = EnvelopeFactory.create(
-            run.node, resolved.answer, occurrence=run.occurrence, timestamp=now
+    @property
+    def node(self) -> ExecutableNode:
+        return self.state.diagram.get_node(self.record.id.node)
+
+    @property
+    def status(self) -> BarrierStatus:
+        action = self.resolution.action
+        return OUTCOME[BarrierAction(action)] if action else self.resolution.status
+
+    def events(self) -> tuple[Event, ...]:
+        if self.record.purpose == "rerun":
+            return (self.resolution, *self.puts, *self._run_again())
+        changed = (*self.puts, *self._variable())
+        return (self.resolution, *changed, *self._end(changed))
+
+    def _variable(self) -> tuple[StateChanged, ...]:
+        if not self.record.variable:
+            return ()
+        value = decision_variable(self.status, self.resolution.reason, self.resolution.answer)
+        return (StateChanged(self.record.variable, value, node_run=self.record.node_run),)
+
+    def _run_again(self) -> tuple[Event, ...]:
+        match self.status:
+            case BarrierStatus.APPROVED:
+                return ()  # The fold of the decision makes the node ready for its next attempt.
+            case BarrierStatus.MODIFIED:
+                envelope = self._envelope(self.resolution.answer)
+                run = self.record.node_run
+                return _going_on(self.state, run, envelope, ("default",), self.puts, self.now)
+            case _:
+                return self._failed(
+                    f"{self.node.key!r} was interrupted, and running it again was rejected."
+                )
+
+    def _end(self, changed: tuple[StateChanged, ...]) -> tuple[Event, ...]:
+        run = self.record.node_run
+        body: Any = {
+            "decision": self.status.value,
+            "reason": self.resolution.reason,
+            "answer": self.resolution.answer,
+            "decided_by": self.resolution.decided_by,
+        }
+        envelope = self._envelope(
+            self.resolution.answer if self.record.purpose == "answer" else body
         )
-        return (completed(state, node, run, envelope, ("default",)),)
-    message = f"{node.key!r} was interrupted by a restart, and running it again was rejected."
-    failure = Failure("BARRIER_REJECTED", message, node.key)
-    return failed(state, node, run, failure, now, may_retry=False)
+        if self.status is BarrierStatus.REROUTED:
+            edge = rerouted_edge(self.state.diagram, self.node, self.reroute)
+            return (NodeCompleted(run, envelope, (edge.source_handle,), (edge.key,)),)
+        ports = self._ports()
+        if ports:
+            return _going_on(self.state, run, envelope, ports, changed, self.now)
+        if self.status is BarrierStatus.REJECTED:
+            why = f": {self.resolution.reason}" if self.resolution.reason else "."
+            return self._failed(f"{run.node!r} was rejected{why}")
+        return (NodeCompleted(run, envelope, (), skip_reason=SkipReason.BARRIER_SKIPPED),)
 
+    def _ports(self) -> tuple[str, ...]:
+        """Which ports fire; none where a rejection or a skip has no edge of its own."""
+        if self.status in _PASSING:
+            return _APPROVED_PORTS
+        port = "rejected" if self.status is BarrierStatus.REJECTED else "skipped"
+        edges = self.state.diagram.edges
+        if any(edges[index].source_handle == port for index in self.node.outgoing):
+            return (port,)
+        bypasses = self.status is BarrierStatus.SKIPPED and self.record.bypass_on_skip
+        return _APPROVED_PORTS if bypasses else ()
 
-def _has_edge(diagram: ExecutableDiagram, node: ExecutableNode, port: str) -> bool:
-    return any(diagram.edges[index].source_handle == port for index in node.outgoing)
+    def _envelope(self, body: Any) -> Envelope:
+        run = self.record.node_run
+        return EnvelopeFactory.create(
+            run.node, body, occurrence=run.occurrence, timestamp=self.now
+        )
+
+    def _failed(self, message: str) -> tuple[Event, ...]:
+        failure = Failure("BARRIER_REJECTED", message, self.node.key)
+        run = self.record.node_run
+        return failed(self.state, self.node, run, failure, self.now, may_retry=False)

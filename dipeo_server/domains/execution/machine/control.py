@@ -14,14 +14,23 @@ from dipeo_server.domains.execution.events import (
     ExecutionStarted,
     ExecutionStatusChanged,
     Failure,
-    LimitRaised,
     NodeInterrupted,
+    PauseCause,
     RunnerRestarted,
     StateChanged,
 )
 from dipeo_server.domains.execution.ids import NodeRun
-from dipeo_server.domains.execution.machine.outcomes import completed, failed
-from dipeo_server.domains.execution.signals import AbortRequested, ResumeRequested, StartRequested
+from dipeo_server.domains.execution.interventions import PauseMode
+from dipeo_server.domains.execution.machine import limits
+from dipeo_server.domains.execution.machine.failures import failed
+from dipeo_server.domains.execution.machine.results import completed
+from dipeo_server.domains.execution.machine.stepping import checked_breakpoints
+from dipeo_server.domains.execution.signals import (
+    AbortRequested,
+    PauseRequested,
+    ResumeRequested,
+    StartRequested,
+)
 from dipeo_server.domains.execution.state import ExecutionState, WaitKind
 from dipeo_server.domains.execution.status import BarrierStatus, ExecutionStatus
 from dipeo_server.errors import ExecutionFinished, InvalidInput, InvalidState
@@ -36,6 +45,13 @@ def started(signal: StartRequested) -> tuple[Event, ...]:
     if limit is not None and limit < 1:
         raise InvalidInput("maxSteps must be at least 1.", field=("input", "maxSteps"))
     default = max(STEPS_MIN, STEPS_PER_NODE * len(signal.diagram.nodes))
+    held = ExecutionStatusChanged(
+        ExecutionStatus.STARTED,
+        ExecutionStatus.PAUSED,
+        reason="start_paused",
+        actor=signal.actor,
+        cause=PauseCause.START,
+    )
     return (
         ExecutionStarted(
             signal.execution_id,
@@ -49,27 +65,55 @@ def started(signal: StartRequested) -> tuple[Event, ...]:
             parent=signal.parent,
             diagram_id=signal.diagram_id,
             revision=signal.revision,
+            breakpoints=checked_breakpoints(signal.diagram, signal.breakpoints),
+            budget=limits.checked(signal.budget),
+            initial=dict(signal.initial),
         ),
+        *((held,) if signal.is_paused else ()),
     )
+
+
+def paused(state: ExecutionState, signal: PauseRequested, now: datetime) -> tuple[Event, ...]:
+    """Hold the run; with NOW, what runs is stopped as a crash would stop it.
+
+    Pausing a paused run changes nothing but that. Raises ExecutionFinished, InvalidState.
+    """
+    if state.status.is_terminal:
+        raise ExecutionFinished(f"The execution has ended: {state.status}.")
+    if state.ending is not None:
+        raise InvalidState("The execution is being ended, so it cannot be paused.")
+    found: list[Event] = []
+    if not state.is_paused:
+        cause = PauseCause.PARENT if signal.is_by_parent else PauseCause.USER
+        found.append(
+            ExecutionStatusChanged(
+                state.status,
+                ExecutionStatus.PAUSED,
+                reason=signal.reason,
+                actor=signal.actor,
+                cause=cause,
+            )
+        )
+    if signal.mode is PauseMode.NOW:
+        for index, run in state.running.items():
+            found.extend(_interrupted(state, state.diagram.nodes[index], run, now, "paused"))
+    return tuple(found)
 
 
 def resumed(state: ExecutionState, signal: ResumeRequested) -> tuple[Event, ...]:
     """Go on after a pause. Raises InvalidState, ExecutionFinished, InvalidInput."""
+    if signal.is_by_parent and state.pause_cause is not PauseCause.PARENT:
+        return ()
     if state.status.is_terminal:
         raise ExecutionFinished(f"The execution has ended: {state.status}.")
     if not state.is_paused:
         raise InvalidState(f"Only a paused execution can be resumed; this one is {state.status}.")
-    limit = state.max_steps if signal.max_steps is None else signal.max_steps
-    if limit <= state.steps:
-        message = f"The run has taken {state.steps} steps and its limit is {limit}."
-        hint = f"Pass maxSteps greater than {state.steps}."
-        raise InvalidInput(message, field=("maxSteps",), hint=hint)
-    raised = () if limit == state.max_steps else (LimitRaised(limit, actor=signal.actor),)
+    limits_raised = limits.raised(state, signal)
     puts = tuple(StateChanged(key, value) for key, value in signal.variables.items())
     going = ExecutionStatusChanged(
         ExecutionStatus.PAUSED, ExecutionStatus.RUNNING, reason="resumed", actor=signal.actor
     )
-    return (*raised, *puts, going)
+    return (*limits_raised, *puts, going)
 
 
 def aborted(state: ExecutionState, signal: AbortRequested) -> tuple[Event, ...]:
@@ -110,26 +154,28 @@ def restarted(state: ExecutionState, now: datetime) -> tuple[Event, ...]:
         return ()
     found: list[Event] = [RunnerRestarted(len(state.running))]
     for index, run in state.running.items():
-        found.extend(_interrupted(state, state.diagram.nodes[index], run, now))
+        node = state.diagram.nodes[index]
+        found.extend(_interrupted(state, node, run, now, "runner restarted"))
     return tuple(found)
 
 
 def _interrupted(
-    state: ExecutionState, node: ExecutableNode, run: NodeRun, now: datetime
+    state: ExecutionState, node: ExecutableNode, run: NodeRun, now: datetime, why: str
 ) -> tuple[Event, ...]:
+    """What becomes of a visit that stops running in the middle: its node's `after_crash` says."""
     if state.ending is not None:
         return (NodeInterrupted(run, state.ending.cause, will_rerun=False),)
     early = state.early.get(node.index)
     if early is not None:
         return (completed(state, node, run, *early),)
     if node.after_crash is AfterCrash.RERUN:
-        return (NodeInterrupted(run, "runner restarted", will_rerun=True),)
+        return (NodeInterrupted(run, why, will_rerun=True),)
     if node.after_crash is AfterCrash.FAIL:
-        message = f"{node.key!r} was running when the server stopped."
+        message = f"{node.key!r} was running when it was stopped ({why})."
         failure = Failure("CANCELLED", message, node.key, hint="Its node says after_crash: fail.")
         return failed(state, node, run, failure, now, may_retry=False)
     prompt = (
-        f"{node.key!r} was running when the server stopped, and may have had effects. "
+        f"{node.key!r} was running when it was stopped ({why}), and may have had effects. "
         "Approve to run it again, reject to fail it."
     )
     return (BarrierWaiting(run, "rerun", prompt),)

@@ -10,18 +10,37 @@ from typing import assert_never
 
 from dipeo_server.domains.execution.delta import ReducerRegistry
 from dipeo_server.domains.execution.events import Event
-from dipeo_server.domains.execution.machine import barriers, control, outcomes
+from dipeo_server.domains.execution.machine import (
+    barriers,
+    by_hand,
+    control,
+    early,
+    limits,
+    outcomes,
+    stepping,
+)
 from dipeo_server.domains.execution.signals import (
     AbortRequested,
     BarrierDecided,
+    BranchTold,
+    BreakpointsSet,
+    BudgetTimePassed,
+    DecisionMade,
+    DecisionRevoked,
     NodeRaised,
     NodeReport,
     NodeReturned,
     NodeStopped,
+    OutputGiven,
+    PauseRequested,
+    PersonSignal,
     ResumeRequested,
+    RetryRequested,
     RunnerRestarted,
     Signal,
+    SkipRequested,
     StartRequested,
+    StepRequested,
     TimerFired,
 )
 from dipeo_server.domains.execution.state import ExecutionState
@@ -49,22 +68,51 @@ def decide(  # noqa: C901 - one case per signal, each a single call.
         raise InvalidState("The execution has not started.")
     match signal:
         case NodeReturned():
-            return outcomes.returned(state, signal, now, reducers)
+            events = outcomes.returned(state, signal, now, reducers)
         case NodeRaised():
-            return outcomes.raised(state, signal, now)
+            events = outcomes.raised(state, signal, now)
         case NodeReport():
-            return outcomes.reported(state, signal, now)
+            events = outcomes.reported(state, signal, now)
         case NodeStopped():
-            return outcomes.stopped(state, signal)
+            events = outcomes.stopped(state, signal)
+        case BranchTold():
+            events = outcomes.branch_told(state, signal)
         case TimerFired():
-            return barriers.timer_fired(state, signal, now)
+            events = barriers.timer_fired(state, signal, now)
+        case BudgetTimePassed():
+            events = limits.time_passed(state, now)
+        case RunnerRestarted():
+            events = control.restarted(state, now)
+        case _:
+            events = _of_people(state, signal, now)
+    return (*events, *stepping.breaks_after(state, events))
+
+
+def _of_people(  # noqa: C901 - one case per signal, each a single call.
+    state: ExecutionState, signal: PersonSignal, now: datetime
+) -> tuple[Event, ...]:
+    match signal:
         case BarrierDecided():
             return barriers.decided(state, signal, now)
+        case DecisionMade():
+            return early.made(state, signal, now)
+        case DecisionRevoked():
+            return early.revoked(state, signal)
+        case PauseRequested():
+            return control.paused(state, signal, now)
         case ResumeRequested():
             return control.resumed(state, signal)
         case AbortRequested():
             return control.aborted(state, signal)
-        case RunnerRestarted():
-            return control.restarted(state, now)
+        case StepRequested():
+            return stepping.step(state, signal)
+        case BreakpointsSet():
+            return stepping.breakpoints_set(state, signal)
+        case RetryRequested():
+            return by_hand.retry(state, signal, now)
+        case SkipRequested():
+            return by_hand.skip(state, signal)
+        case OutputGiven():
+            return by_hand.give_output(state, signal, now)
         case _ as unreachable:
             assert_never(unreachable)

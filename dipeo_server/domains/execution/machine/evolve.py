@@ -13,38 +13,41 @@ from dipeo_server.domains.diagram.executable import ExecutableNode
 from dipeo_server.domains.execution.events import (
     BarrierResolved,
     BarrierWaiting,
+    BranchCompleted,
+    BreakpointHit,
+    BreakpointsChanged,
+    EarlyDecisionChanged,
     ExecutionAborted,
     ExecutionCompleted,
     ExecutionFailed,
     ExecutionStarted,
     ExecutionStatusChanged,
-    Failure,
     LimitRaised,
     NodeCompleted,
     NodeFailed,
     NodeInterrupted,
     NodeMaxIterationsReached,
+    NodeOutputSet,
     NodeReported,
     NodeRetryScheduled,
     NodeSkipped,
     NodeStarted,
     ObservedError,
+    ParallelCompleted,
+    ParallelStarted,
     Recorded,
     ResultDiscarded,
     RunnerRestarted,
     StateChanged,
 )
-from dipeo_server.domains.execution.machine import node_events, turns
+from dipeo_server.domains.execution.machine import node_events, steering_events, turns
 from dipeo_server.domains.execution.state import (
     ExecutionState,
     VariableWrite,
     Waiting,
     WaitKind,
 )
-from dipeo_server.domains.execution.status import (
-    EXECUTION_TRANSITIONS,
-    ExecutionStatus,
-)
+from dipeo_server.domains.execution.status import ExecutionStatus
 
 
 def begin(recorded: Recorded) -> ExecutionState:
@@ -64,7 +67,11 @@ def begin(recorded: Recorded) -> ExecutionState:
         error_strategy=event.error_strategy,
         durability=event.durability,
         variables=dict(event.variables),
+        breakpoints=event.breakpoints,
+        budget=event.budget,
     )
+    for key, given in event.initial.items():
+        state.initial[event.diagram.index_of[key]] = given
     turns.lay_out(state)
     state.last_seq, state.last_at = recorded.seq, recorded.at
     return state
@@ -95,18 +102,22 @@ def evolve(  # noqa: C901 - one case per event, each a single call.
             state.observed_errors += 1
             if failure in state.notices:
                 state.notices.remove(failure)
-        case LimitRaised(max_steps=limit):
-            state.max_steps = limit
+        case NodeOutputSet():
+            node_events.output_set(state, event, recorded.at)
+        case LimitRaised():
+            steering_events.limit_raised(state, event)
+        case EarlyDecisionChanged():
+            steering_events.early_decision_changed(state, event)
+        case BreakpointsChanged() | BreakpointHit():
+            steering_events.breakpoint_changed(state, event)
+        case ParallelStarted() | BranchCompleted() | ParallelCompleted():
+            pass
         case ResultDiscarded() | RunnerRestarted():
             pass
         case ExecutionStatusChanged():
-            _status_changed(state, event)
-        case ExecutionCompleted():
-            _end(state, ExecutionStatus.COMPLETED, None, recorded.at)
-        case ExecutionFailed(failure=failure):
-            _end(state, ExecutionStatus.FAILED, failure, recorded.at)
-        case ExecutionAborted():
-            _end(state, ExecutionStatus.ABORTED, None, recorded.at)
+            steering_events.status_changed(state, event, recorded.at)
+        case ExecutionCompleted() | ExecutionFailed() | ExecutionAborted():
+            _end(state, event, recorded.at)
         case ExecutionStarted():
             raise AssertionError("an execution starts once")
         case _ as unreachable:
@@ -134,6 +145,22 @@ def _evolve_end_or_start(
             assert_never(unreachable)
 
 
+def _end(
+    state: ExecutionState,
+    event: ExecutionCompleted | ExecutionFailed | ExecutionAborted,
+    at: datetime,
+) -> None:
+    match event:
+        case ExecutionCompleted():
+            steering_events.ended(state, ExecutionStatus.COMPLETED, None, at)
+        case ExecutionFailed(failure=failure):
+            steering_events.ended(state, ExecutionStatus.FAILED, failure, at)
+        case ExecutionAborted():
+            steering_events.ended(state, ExecutionStatus.ABORTED, None, at)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
 def _variable_changed(state: ExecutionState, event: StateChanged) -> None:
     if event.is_deleted:
         state.variables = {key: value for key, value in state.variables.items() if key != event.key}
@@ -152,31 +179,3 @@ def serials(state: ExecutionState, node: ExecutableNode) -> tuple[tuple[int, int
         found.append((block, state.blocks[block].serial))
         block = state.diagram.blocks[block].parent
     return tuple(found)
-
-
-def _status_changed(state: ExecutionState, event: ExecutionStatusChanged) -> None:
-    if event.ending is not None:
-        state.ending = event.ending
-        state.ending_reason, state.ending_actor = event.reason, event.actor
-        state.touched.update(state.running, state.waiting)
-        return
-    _check_execution_move(state, event.after)
-    state.status = event.after
-    state.pause_reason = event.reason if event.after is ExecutionStatus.PAUSED else None
-    # A pause holds back due retries; leaving it lets their timers run again.
-    state.touched.update(state.waiting)
-
-
-def _check_execution_move(state: ExecutionState, after: ExecutionStatus) -> None:
-    if after not in EXECUTION_TRANSITIONS[state.status]:
-        raise AssertionError(f"an execution cannot go from {state.status} to {after}")
-
-
-def _end(
-    state: ExecutionState, status: ExecutionStatus, error: Failure | None, at: datetime
-) -> None:
-    _check_execution_move(state, status)
-    state.status = status
-    state.error = error
-    state.ended_at = at
-    state.touched.update(state.running, state.waiting)

@@ -13,6 +13,7 @@ from dipeo_server.domains.execution.events import (
     NodeCompleted,
     NodeFailed,
     NodeInterrupted,
+    NodeOutputSet,
     NodeReported,
 )
 from dipeo_server.domains.execution.ids import NodeRun
@@ -125,6 +126,29 @@ def failed(state: ExecutionState, event: NodeFailed, at: datetime) -> None:
         return
     if event.output is not None:
         state.outputs[node.key] = event.output
+    _emit(state, node, Emission(event.output, event.ports, event.edges, NOT_TAKEN))
+
+
+def output_set(state: ExecutionState, event: NodeOutputSet, at: datetime) -> None:
+    """A visit has a result without having run, or instead of what it came to."""
+    node = state.diagram.get_node(event.node_run.node)
+    state.ready.pop(node.index, None)
+    state.initial.pop(node.index, None)
+    _leave(state, node.index)
+    if event.node_run.occurrence > state.nodes[node.index].occurrence:
+        state.tries[node.index] = 0
+        turns.mark_executed(state, node)
+    _move(
+        state,
+        node.index,
+        _N.COMPLETED,
+        occurrence=event.node_run.occurrence,
+        attempt=event.node_run.attempt,
+        ended_at=at,
+        failure=None,
+        output=event.output,
+    )
+    state.outputs[node.key] = event.output
     _emit(state, node, Emission(event.output, event.ports, event.edges, NOT_TAKEN))
 
 

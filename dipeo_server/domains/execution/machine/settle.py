@@ -13,18 +13,14 @@ from dipeo_server.domains.execution.events import (
     ExecutionFailed,
     ExecutionStatusChanged,
     Failure,
-    NodeMaxIterationsReached,
     NodeSkipped,
-    NodeStarted,
     ObservedError,
 )
-from dipeo_server.domains.execution.ids import NodeRun
 from dipeo_server.domains.execution.machine.control import cancelled_waits
+from dipeo_server.domains.execution.machine.starting import start
+from dipeo_server.domains.execution.machine.stepping import breaks_after, step_over
 from dipeo_server.domains.execution.state import ExecutionState, Turn
-from dipeo_server.domains.execution.status import ExecutionStatus, NodeExecutionStatus
-
-RUNNING_MAX = 64
-"""NodeRuns of one execution that run at once; further ready nodes wait for a place."""
+from dipeo_server.domains.execution.status import ExecutionStatus
 
 
 def settle(state: ExecutionState) -> tuple[Event, ...]:
@@ -34,7 +30,7 @@ def settle(state: ExecutionState) -> tuple[Event, ...]:
     for rule in _RULES:
         events = rule(state)
         if events:
-            return events
+            return (*events, *breaks_after(state, events))
     return ()
 
 
@@ -47,8 +43,8 @@ def _notices(state: ExecutionState) -> tuple[Event, ...]:
 def _fail_fast(state: ExecutionState) -> tuple[Event, ...]:
     """The first unhandled failure ends the run: what runs beside it is stopped and awaited."""
     is_due = state.failures and state.error_strategy is ErrorStrategy.FAIL_FAST
-    if not is_due or state.ending is not None:
-        return ()
+    if not is_due or state.ending is not None or state.is_paused:
+        return ()  # A pause holds a failure, too: it may still be mended by hand.
     if not state.running:
         return (*cancelled_waits(state, "fail_fast"), _failed(state))
     ending = Ending("fail_fast")
@@ -60,8 +56,11 @@ def _end_when_stopped(state: ExecutionState) -> tuple[Event, ...]:
     if state.ending is None or state.running:
         return ()
     waits = cancelled_waits(state, state.ending.cause)
-    if state.ending.cause == "fail_fast":
+    is_bad = state.failures and state.error_strategy is not ErrorStrategy.COLLECT_PARTIAL
+    if state.ending.cause == "fail_fast" or (state.ending.cause == "end" and is_bad):
         return (*waits, _failed(state))
+    if state.ending.cause == "end":
+        return (*waits, ExecutionCompleted(state.token_usage, _observed(state)))
     ended = ExecutionAborted(state.ending_reason, state.ending_actor, state.token_usage)
     return (*waits, ended)
 
@@ -78,9 +77,12 @@ def _finish(state: ExecutionState) -> tuple[Event, ...]:
     if not state.is_settled or state.ending is not None:
         return ()
     if state.failures and state.error_strategy is not ErrorStrategy.COLLECT_PARTIAL:
-        return (_failed(state),)
-    observed = state.observed_errors + len(state.failures)
-    return (ExecutionCompleted(state.token_usage, observed),)
+        return () if state.is_paused else (_failed(state),)
+    return (ExecutionCompleted(state.token_usage, _observed(state)),)
+
+
+def _observed(state: ExecutionState) -> int:
+    return state.observed_errors + len(state.failures)
 
 
 def _tell_status(state: ExecutionState) -> tuple[Event, ...]:
@@ -91,37 +93,6 @@ def _tell_status(state: ExecutionState) -> tuple[Event, ...]:
     if status is state.status or not (is_busy or state.waiting):
         return ()
     return (ExecutionStatusChanged(state.status, status),)
-
-
-def _start(state: ExecutionState) -> tuple[Event, ...]:
-    """Start what is ready, within the limits; at the step limit the run pauses instead."""
-    if state.is_paused or state.ending is not None or not state.ready:
-        return ()
-    places = RUNNING_MAX - len(state.running)
-    steps = state.max_steps - state.steps
-    found: list[Event] = []
-    for index in state.ready:
-        if places <= 0:
-            break  # However many are ready, an event costs no more than the places there are.
-        run, limit = _next_run(state, index)
-        if limit is not None:
-            found.append(NodeMaxIterationsReached(run, limit))
-        elif steps > 0:
-            places, steps = places - 1, steps - 1
-            found.append(NodeStarted(run))
-    if found or steps > 0:
-        return tuple(found)
-    paused = ExecutionStatus.PAUSED
-    return (ExecutionStatusChanged(state.status, paused, reason="max_steps"),)
-
-
-def _next_run(state: ExecutionState, index: int) -> tuple[NodeRun, int | None]:
-    """The NodeRun a ready node would be, and its limit if it has reached that already."""
-    node, current = state.diagram.nodes[index], state.nodes[index]
-    if current.status is NodeExecutionStatus.PENDING and current.occurrence:
-        return NodeRun(node.key, current.occurrence, current.attempt + 1), None
-    run = NodeRun(node.key, current.occurrence + 1)
-    return run, node.max_iteration if current.executed >= node.max_iteration else None
 
 
 def _stalled(state: ExecutionState) -> tuple[Event, ...]:
@@ -145,11 +116,12 @@ def _failed(state: ExecutionState) -> ExecutionFailed:
 
 _RULES: tuple[Callable[[ExecutionState], tuple[Event, ...]], ...] = (
     _notices,
+    step_over,
     _fail_fast,
     _end_when_stopped,
     _skip,
     _finish,
     _tell_status,
-    _start,
+    start,
     _stalled,
 )

@@ -13,11 +13,13 @@ from dipeo_server.domains.diagram.executable import ExecutableEdge, ExecutableNo
 from dipeo_server.domains.execution.events import Failure
 from dipeo_server.domains.execution.state import (
     BlockTurn,
+    ClosedLoop,
     ExecutionState,
     InputRef,
     NodeState,
     NodeTurn,
     Turn,
+    TurnEnd,
 )
 from dipeo_server.domains.execution.tokens import (
     NOT_TAKEN,
@@ -79,7 +81,9 @@ class _Walk:
         if edge.exit_of is None:
             self._deliver(edge, token)
         else:
-            self.state.held[edge.index] = kept_at_exit(self.state.held.get(edge.index), token)
+            before = self.state.held.get(edge.index)
+            self.state.displaced[edge.index] = before
+            self.state.held[edge.index] = kept_at_exit(before, token)
 
     def _deliver(self, edge: ExecutableEdge, token: Token) -> None:
         state = self.state
@@ -127,8 +131,10 @@ class _Walk:
                 self._next_turn(index, arrived)
                 return
             state.notices.append(_no_progress(state, index))
-        for edge in block.exits:
-            self._deliver(state.diagram.edges[edge], state.held.pop(edge, NOT_TAKEN))
+        held = {edge: state.held.pop(edge, NOT_TAKEN) for edge in block.exits}
+        state.closed[index] = ClosedLoop(arrived, held)
+        for edge, token in held.items():
+            self._deliver(state.diagram.edges[edge], token)
         if block.parent is not None:
             self._settled_in(block.parent)
 
@@ -163,6 +169,7 @@ def _begin_turn(state: ExecutionState, index: int) -> list[int]:
         turn.serial += 1
         for child in block.children:
             state.blocks[child].turn = 1
+            state.closed.pop(child, None)
             pending.append(child)
         idle.extend(node for node in block.nodes if _reset(state, state.diagram.nodes[node]))
     return idle
@@ -182,6 +189,7 @@ def _reset(state: ExecutionState, node: ExecutableNode) -> bool:
     turn.live = turn.live_guards = turn.failed = 0
     turn.has_guards = any(edge.may_die for edge in awaited)
     turn.first_edge = None
+    turn.end = None
     return not awaited and not node.is_start
 
 
@@ -288,7 +296,8 @@ def _arrived_inputs(state: ExecutionState, node: ExecutableNode) -> tuple[InputR
 
 
 def _skip(state: ExecutionState, node: ExecutableNode, reason: str) -> None:
-    state.turns[node.index].phase = Turn.FIRED
+    turn = state.turns[node.index]
+    turn.phase, turn.end = Turn.FIRED, TurnEnd.SKIPPED
     state.skips[node.index] = reason
 
 
