@@ -160,7 +160,7 @@ def _default_problem(record: BarrierRecord) -> str | None:
     return misfit and f"Nobody answered in time, and the default does not do: {misfit}"
 
 
-def _going_on(  # noqa: PLR0913 - what a visit ends with, as `completed` takes it.
+def _going_on(
     state: ExecutionState,
     run: NodeRun,
     envelope: Envelope,
@@ -257,9 +257,7 @@ class _Outcome:
 
     def _envelope(self, body: Any) -> Envelope:
         run = self.record.node_run
-        return EnvelopeFactory.create(
-            run.node, body, occurrence=run.occurrence, timestamp=self.now
-        )
+        return EnvelopeFactory.create(run.node, body, occurrence=run.occurrence, timestamp=self.now)
 
     def _failed(self, message: str) -> tuple[Event, ...]:
         failure = Failure("BARRIER_REJECTED", message, self.node.key)

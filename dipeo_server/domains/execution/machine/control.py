@@ -22,6 +22,7 @@ from dipeo_server.domains.execution.events import (
 from dipeo_server.domains.execution.ids import NodeRun
 from dipeo_server.domains.execution.interventions import PauseMode
 from dipeo_server.domains.execution.machine import limits
+from dipeo_server.domains.execution.machine.early import closing
 from dipeo_server.domains.execution.machine.failures import failed
 from dipeo_server.domains.execution.machine.results import completed
 from dipeo_server.domains.execution.machine.stepping import checked_breakpoints
@@ -135,7 +136,7 @@ def aborted(state: ExecutionState, signal: AbortRequested) -> tuple[Event, ...]:
             ),
         )
     ended = ExecutionAborted(signal.reason, signal.actor, state.token_usage)
-    return (*cancelled_waits(state, "abort"), ended)
+    return (*cancelled_waits(state, "abort"), *closing(state, ended))
 
 
 def cancelled_waits(state: ExecutionState, reason: str) -> tuple[Event, ...]:

@@ -8,6 +8,7 @@ until it is revoked.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal, TypeAlias
 
 from dipeo_server.domains.diagram.executable import ExecutableNode
 from dipeo_server.domains.execution.barrier import (
@@ -39,6 +40,7 @@ from dipeo_server.errors import (
 DECISIONS_MAX = 1_000
 """Decisions of one execution that can still be used; each costs a look at every event."""
 
+_Change: TypeAlias = Literal["used", "revoked", "expired", "unused"]
 _PURPOSES = {"barrier": "approval", "user_response": "answer"}
 _OPEN = frozenset(
     {NodeExecutionStatus.PENDING, NodeExecutionStatus.RUNNING, NodeExecutionStatus.WAITING}
@@ -88,10 +90,8 @@ def revoked(state: ExecutionState, signal: DecisionRevoked) -> tuple[Event, ...]
         raise ExecutionFinished(f"The execution has ended: {state.status}.")
     decision = state.early_decisions.get(signal.decision_id)
     if decision is not None:
-        change = "revoked"
-        return (_changed(decision, change, decision.occurrence, signal.actor),)
-    numbers = range(1, state.decisions_made + 1)
-    if signal.decision_id in {f"d{number}" for number in numbers}:
+        return (_changed(decision, "revoked", decision.occurrence, signal.actor),)
+    if signal.decision_id in {f"d{number + 1}" for number in range(state.decisions_made)}:
         message = f"Decision {signal.decision_id!r} has been used, revoked, or has expired."
         raise InvalidState(message)
     raise NotFound(f"There is no decision {signal.decision_id!r}.")
@@ -102,24 +102,24 @@ def applied(state: ExecutionState) -> tuple[Event, ...]:
     if not state.early_decisions or state.ending is not None:
         return ()
     book = state.early_decisions.values()
-    expired = [decision for decision in book if _has_expired(decision, state.last_at)]
+    expired = [each for each in book if _has_expired(each, state.last_at)]
     if expired:
         return tuple(_changed(each, "expired", each.occurrence) for each in expired)
     for key in dict.fromkeys(decision.node for decision in book):
         record = _waiting_at(state, key)
-        decision = record and _best(state, record)
-        if record and decision:
+        decision = None if record is None else _best(state, record)
+        if record is not None and decision is not None:
             return _use(state, record, decision)
     return ()
 
 
 def closing(state: ExecutionState, terminal: Event) -> tuple[Event, ...]:
     """The last event of a run, and before it what becomes of the decisions that are left."""
-    left = (
-        _changed(each, "expired" if _has_expired(each, state.last_at) else "unused", each.occurrence)
-        for each in state.early_decisions.values()
-    )
-    return (*left, terminal)
+    found: list[Event] = []
+    for each in state.early_decisions.values():
+        change: _Change = "expired" if _has_expired(each, state.last_at) else "unused"
+        found.append(_changed(each, change, each.occurrence))
+    return (*found, terminal)
 
 
 def _check_open(state: ExecutionState) -> None:
@@ -183,7 +183,7 @@ def _check_not_over(state: ExecutionState, node: ExecutableNode, occurrence: int
 
 def _waiting_at(state: ExecutionState, key: str) -> BarrierRecord | None:
     """What waits for an approval or an answer at a node."""
-    waiting = state.waiting.get(state.diagram.index_of[key])
+    waiting = state.waiting.get(state.diagram.index_of.get(key, -1))
     if waiting is None or waiting.kind is not WaitKind.PERSON:
         return None
     record = state.barriers[waiting.node_run.barrier]
@@ -205,6 +205,16 @@ def _best(state: ExecutionState, record: BarrierRecord) -> EarlyDecision | None:
 
 def _age(decision: EarlyDecision) -> int:
     return int(decision.id.removeprefix("d"))
+
+
+def _has_expired(decision: EarlyDecision, now: datetime | None) -> bool:
+    return decision.expires_at is not None and now is not None and decision.expires_at <= now
+
+
+def _changed(
+    decision: EarlyDecision, change: _Change, occurrence: int | None, actor: str | None = None
+) -> EarlyDecisionChanged:
+    return EarlyDecisionChanged(decision.id, decision.node, occurrence, change, actor=actor)
 
 
 def _use(

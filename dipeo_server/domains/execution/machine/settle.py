@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dipeo_server.domains.execution.events import (
+    TERMINAL,
     Ending,
     ErrorStrategy,
     Event,
@@ -17,6 +18,7 @@ from dipeo_server.domains.execution.events import (
     ObservedError,
 )
 from dipeo_server.domains.execution.machine.control import cancelled_waits
+from dipeo_server.domains.execution.machine.early import applied, closing
 from dipeo_server.domains.execution.machine.starting import start
 from dipeo_server.domains.execution.machine.stepping import breaks_after, step_over
 from dipeo_server.domains.execution.state import ExecutionState, Turn
@@ -29,6 +31,8 @@ def settle(state: ExecutionState) -> tuple[Event, ...]:
         return ()
     for rule in _RULES:
         events = rule(state)
+        if events and isinstance(events[-1], TERMINAL):
+            return (*events[:-1], *closing(state, events[-1]))
         if events:
             return (*events, *breaks_after(state, events))
     return ()
@@ -119,6 +123,7 @@ _RULES: tuple[Callable[[ExecutionState], tuple[Event, ...]], ...] = (
     step_over,
     _fail_fast,
     _end_when_stopped,
+    applied,
     _skip,
     _finish,
     _tell_status,
