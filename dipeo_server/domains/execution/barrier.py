@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import jsonschema
 from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.validators import validator_for
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
@@ -134,6 +135,18 @@ def answer_misfit(schema: Mapping[str, Any], answer: Any) -> str | None:
         return f"The answer does not fit the barrier's schema at {place}: {problem.message}"
     except (SchemaError, Unresolvable, RecursionError, re.error) as problem:
         return f"The barrier's answer schema is itself invalid: {problem}"
+    return None
+
+
+def schema_problem(schema: Mapping[str, Any]) -> str | None:
+    """Why no answer can be held against this JSON schema, or None."""
+    try:
+        validator_for(schema).check_schema(schema)
+    except SchemaError as problem:
+        place = "/".join(str(part) for part in problem.absolute_path) or "its root"
+        return f"no JSON schema at {place}: {problem.message}"
+    except RecursionError:
+        return "no JSON schema: it is nested too deeply"
     return None
 
 

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dipeo_server.domains.diagram import DomainNode
 from dipeo_server.domains.execution import ExecutionContext, WaitForPerson
+from dipeo_server.domains.execution.barrier import schema_problem
 from dipeo_server.domains.execution.handlers import NodeProps, Ports, node_handler
 from dipeo_server.domains.execution.prompts import rendered
 
@@ -30,6 +31,14 @@ class BarrierProps(NodeProps):
         "block", description="bypass: a skip goes on as if approved, without the approval."
     )
     strict: bool = Field(default=False, description="A missing template key fails the node.")
+
+    @field_validator("answer_schema")
+    @classmethod
+    def _is_schema(cls, schema: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        problem = None if schema is None else schema_problem(schema)
+        if problem is not None:
+            raise ValueError(problem)
+        return schema
 
 
 @node_handler(

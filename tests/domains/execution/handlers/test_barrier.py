@@ -72,6 +72,11 @@ def test_what_it_cannot_mean_is_refused(props: dict[str, Any]) -> None:
         BarrierProps.model_validate(props)
 
 
+def test_an_answer_schema_that_is_none_is_refused_before_anybody_is_asked() -> None:
+    with pytest.raises(ValidationError, match="no JSON schema at type"):
+        BarrierProps.model_validate({"answer_schema": {"type": "whole number"}})
+
+
 def test_the_variable_is_the_label_in_lower_case() -> None:
     assert variable_name("Review Draft #2") == "review_draft__2"
 

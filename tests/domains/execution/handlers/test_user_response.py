@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from dipeo_server.domains.execution.handlers.user_response import UserResponseProps
 from dipeo_server.domains.execution.output import WaitForPerson
 from dipeo_server.domains.execution.templates import TemplateError
 from tests.domains.execution.handlers.visiting import Place
@@ -47,3 +49,12 @@ async def test_a_missing_key_fails_a_strict_node(place: Place) -> None:
     assert await place.observed("user_response", prompt="{{x}}") == ["TEMPLATE_KEY_MISSING"]
     with pytest.raises(TemplateError, match="x"):
         await wish_of(place, {}, prompt="{{x}}", strict=True)
+
+
+def test_a_default_that_could_never_be_taken_is_refused_before_anybody_is_asked() -> None:
+    with pytest.raises(ValidationError, match=r"default_answer: .*'x' is not of type 'integer'"):
+        UserResponseProps.model_validate(
+            {"default_answer": "x", "answer_schema": {"type": "integer"}}
+        )
+    with pytest.raises(ValidationError, match="answer_schema is no JSON schema at type"):
+        UserResponseProps.model_validate({"answer_schema": {"type": "number of years"}})
