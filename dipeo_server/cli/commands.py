@@ -8,7 +8,13 @@ from typing import Annotated
 import typer
 
 from dipeo_server import __version__
-from dipeo_server.cli import options, upkeep_commands
+from dipeo_server.cli import (
+    decision_commands,
+    options,
+    steering_commands,
+    upkeep_commands,
+    watching_commands,
+)
 from dipeo_server.cli.outcome import told_errors
 
 app = typer.Typer(
@@ -223,6 +229,9 @@ def convert(
     raise typer.Exit(code)
 
 
+watching_commands.add_to(app)
+steering_commands.add_to(app)
+decision_commands.add_to(app)
 upkeep_commands.add_to(app)
 
 

@@ -1,11 +1,12 @@
-"""The events of one execution, each once and in order, however often the connection is lost."""
+"""What a server tells as it happens, each item once, however often the connection is lost."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from dipeo_server.cli.client import ConnectionLost, GraphQLClient, ServerUnreachable
 from dipeo_server.cli.operations import ACTIVE, EVENTS
@@ -16,45 +17,117 @@ RECONNECT_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 TERMINAL: Final = {"ExecutionCompleted", "ExecutionFailed", "ExecutionAborted"}
 
 
-async def events(client: GraphQLClient, execution_id: str) -> AsyncGenerator[Event, None]:
-    """All events to the last. Raises Unavailable, RequestRefused."""
-    after = "0"
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A subscription: its document, its field, and what tells that the server has no more.
+
+    `place` gives the variables to go on with behind an item; `lost` is the message of the error
+    where the server does not come back.
+    """
+
+    document: str
+    field: str
+    place: Callable[[Event], Mapping[str, Any]]
+    is_over: Callable[[], Awaitable[bool]]
+    lost: str
+
+
+async def events(
+    client: GraphQLClient, execution_id: str, after: str = "0", document: str = EVENTS
+) -> AsyncGenerator[Event, None]:
+    """All events behind `after` to the last. Raises Unavailable, RequestRefused."""
+    feed = Feed(
+        document,
+        "executionEvents",
+        _behind_event,
+        lambda: _has_ended(client, execution_id),
+        f"The server went away while {execution_id} was running.",
+    )
+    async with aclosing(_items(client, feed, {"id": execution_id, "after": after})) as stream:
+        async for event in stream:
+            yield event
+            if event["__typename"] in TERMINAL:
+                return
+
+
+async def log_lines(
+    client: GraphQLClient, document: str, variables: Mapping[str, Any]
+) -> AsyncGenerator[Event, None]:
+    """Lines of the run `id` of `variables`, as its nodes print them, until it has ended.
+
+    Raises Unavailable, RequestRefused.
+    """
+    execution_id = variables["id"]
+    feed = Feed(
+        document,
+        "executionLogs",
+        lambda line: {"after": line["cursor"]},
+        lambda: _has_ended(client, execution_id),
+        f"The server went away while {execution_id} was running.",
+    )
+    async with aclosing(_items(client, feed, variables)) as stream:
+        async for line in stream:
+            yield line
+
+
+async def barriers_as_they_come(
+    client: GraphQLClient, document: str, execution_id: str | None
+) -> AsyncGenerator[Event, None]:
+    """Every barrier that waits or comes to wait, each once; of one run until it has ended.
+
+    Raises Unavailable, RequestRefused.
+    """
+
+    async def is_over() -> bool:
+        return execution_id is not None and await _has_ended(client, execution_id)
+
+    feed = Feed(document, "barrierWaiting", lambda _: {}, is_over, "The server went away.")
+    seen: set[str] = set()
+    async with aclosing(_items(client, feed, {"id": execution_id})) as stream:
+        async for barrier in stream:
+            if barrier["id"] not in seen:
+                seen.add(barrier["id"])
+                yield barrier
+
+
+async def _items(
+    client: GraphQLClient, feed: Feed, first: Mapping[str, Any]
+) -> AsyncGenerator[Event, None]:
+    variables = dict(first)
     is_known = False
     delays = iter(RECONNECT_SECONDS)
     while True:
-        seen = after
+        has_come = False
         try:
-            variables = {"id": execution_id, "after": after}
-            async with aclosing(client.subscribe(EVENTS, variables)) as stream:
+            async with aclosing(client.subscribe(feed.document, variables)) as stream:
                 async for data in stream:
-                    event = data["executionEvents"]
-                    after = _place(event, after)
-                    yield event
-                    if event["__typename"] in TERMINAL:
-                        return
-            if not await _is_active(client, execution_id):
+                    item = data[feed.field]
+                    has_come = True
+                    variables.update(feed.place(item))
+                    yield item
+            if await feed.is_over():
                 return
         except (ConnectionLost, ServerUnreachable) as error:
             if isinstance(error, ServerUnreachable) and not is_known:
                 raise
         is_known = True
-        delays = iter(RECONNECT_SECONDS) if after != seen else delays
-        await _pause(next(delays, None), execution_id)
+        delays = iter(RECONNECT_SECONDS) if has_come else delays
+        await _pause(next(delays, None), feed.lost)
 
 
-def _place(event: Event, before: str) -> str:
+def _behind_event(event: Event) -> Mapping[str, Any]:
     """Where to go on: behind an event, or behind the snapshot that stands in for lost ones."""
     snapshot = event.get("snapshot")
-    return str(snapshot["lastSequence"] if snapshot else event.get("sequence") or before)
+    sequence = snapshot["lastSequence"] if snapshot else event.get("sequence")
+    return {"after": str(sequence)} if sequence else {}
 
 
-async def _is_active(client: GraphQLClient, execution_id: str) -> bool:
+async def _has_ended(client: GraphQLClient, execution_id: str) -> bool:
     execution = (await client.execute(ACTIVE, {"id": execution_id}))["execution"]
-    return bool(execution and execution["isActive"])
+    return not (execution and execution["isActive"])
 
 
-async def _pause(seconds: float | None, execution_id: str) -> None:
+async def _pause(seconds: float | None, lost: str) -> None:
     if seconds is None:
-        message = f"The server went away while {execution_id} was running."
-        raise ServerUnreachable(message, hint="The run goes on when the server is back.")
+        raise ServerUnreachable(lost, hint="Runs go on when the server is back.")
     await asyncio.sleep(seconds)

@@ -35,6 +35,7 @@ _STATUS_AFTER: Final = {
     "NodeFailed": "FAILED",
     "NodeInterrupted": "ABORTED",
     "NodeSkipped": "SKIPPED",
+    "NodeOutputSet": "COMPLETED",
     "NodeRetryScheduled": "WAITING",
     "NodeMaxIterationsReached": "MAXITER_REACHED",
     "BarrierWaiting": "WAITING",

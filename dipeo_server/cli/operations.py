@@ -5,29 +5,51 @@ from __future__ import annotations
 from typing import Final
 
 # Fields of one name differ in type between events, hence the aliases.
-EVENTS: Final = """
-subscription Events($id: ID!, $after: Sequence) {
-  executionEvents(executionId: $id, after: $after) {
+_EVENT: Final = """
     __typename
     ... on ExecutionEvent { sequence timestamp }
-    ... on ExecutionStatusChanged { from to changeReason: reason }
+    ... on ExecutionStatusChanged { from to cause changeReason: reason }
     ... on NodeStarted { nodeKey visit: occurrence attempt }
     ... on NodeCompleted { nodeKey visit: occurrence attempt duration ports }
     ... on NodeFailed {
       nodeKey visit: occurrence attempt duration willRetry failure: error { code message }
     }
     ... on NodeInterrupted { nodeKey visit: occurrence attempt why: reason willRerun }
-    ... on NodeSkipped { nodeKey why: reason }
-    ... on NodeRetryScheduled { nodeKey visit: occurrence attempt dueAt }
+    ... on NodeSkipped { nodeKey why: reason comment actor }
+    ... on NodeRetryScheduled { nodeKey visit: occurrence attempt dueAt actor }
     ... on NodeMaxIterationsReached { nodeKey visit: occurrence limit }
+    ... on NodeOutputSet { nodeKey visit: occurrence why: reason actor }
     ... on ObservedError { place: nodeKey failure: error { code message } }
     ... on BarrierWaiting { nodeKey visit: occurrence barrierId }
     ... on BarrierResolved { nodeKey visit: occurrence barrierId barrierStatus: status decidedBy }
+    ... on EarlyDecisionChanged { nodeKey decidedVisit: occurrence change decisionId actor }
+    ... on BreakpointsChanged { breakpoints { nodeKey when condition } actor }
+    ... on BreakpointHit { nodeKey visit: occurrence when }
+    ... on LimitRaised { maxSteps maxTokens maxTime actor }
+    ... on ParallelStarted { nodeKey visit: occurrence branches }
+    ... on BranchCompleted { nodeKey visit: occurrence branch isSuccess duration }
     ... on ExecutionFailed { failure: error { code message } }
     ... on ExecutionAborted { changeReason: reason }
-    ... on ResyncRequired { snapshot { lastSequence } }
-  }
-}
+"""
+
+EVENTS: Final = f"""
+subscription Events($id: ID!, $after: Sequence) {{
+  executionEvents(executionId: $id, after: $after) {{
+    {_EVENT}
+    ... on ResyncRequired {{ snapshot {{ lastSequence }} }}
+  }}
+}}
+"""
+
+STORED_EVENTS: Final = f"""
+query StoredEvents($id: ID!, $first: Int!, $after: Sequence) {{
+  execution(id: $id) {{
+    events(first: $first, after: $after) {{
+      nodes {{ {_EVENT} }}
+      pageInfo {{ hasNextPage endCursor }}
+    }}
+  }}
+}}
 """
 
 _USER_ERROR: Final = "__typename code message hint field"
@@ -98,4 +120,38 @@ query Result($id: ID!) {{
     }}
   }}
 }}
+"""
+
+_LOG_LINE: Final = "cursor nodeKey occurrence attempt stream level text timestamp"
+
+LOGS: Final = f"""
+subscription Logs($id: ID!, $node: String, $after: String) {{
+  executionLogs(executionId: $id, nodeKey: $node, after: $after) {{ {_LOG_LINE} }}
+}}
+"""
+
+STORED_LOGS: Final = f"""
+query StoredLogs($id: ID!, $first: Int!, $node: String, $after: String) {{
+  execution(id: $id) {{
+    logs(first: $first, after: $after, nodeKey: $node) {{
+      nodes {{ {_LOG_LINE} }}
+      pageInfo {{ hasNextPage endCursor }}
+    }}
+  }}
+}}
+"""
+
+EXECUTIONS: Final = """
+query Executions($first: Int!, $after: String, $filter: ExecutionFilter) {
+  executions(first: $first, after: $after, filter: $filter) {
+    nodes {
+      id status startedAt endedAt duration
+      diagram { id name }
+      error { code message nodeKey }
+      tokenUsage { total }
+    }
+    pageInfo { hasNextPage endCursor }
+    totalCount
+  }
+}
 """

@@ -55,10 +55,14 @@ def of_error(
     return {"id": execution_id, "status": None, "error": told, "problems": list(problems)}
 
 
+def in_one_line(value: Any) -> str:
+    """The value as JSON without spaces."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def write_json(document: Mapping[str, Any]) -> None:
     """Write one line to standard output; whatever is no Unicode stays escaped."""
-    line = json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n"
-    sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace"))
+    sys.stdout.buffer.write(f"{in_one_line(document)}\n".encode("utf-8", "backslashreplace"))
     sys.stdout.buffer.flush()
 
 

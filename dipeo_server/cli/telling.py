@@ -41,8 +41,15 @@ def failure_of(event: Event) -> str:
     return f"{failure['code']}: {failure['message']}"
 
 
+def _by(event: Event, *more: object) -> str:
+    """`(by ann, too dear)`; nothing where neither who nor why is known."""
+    who = f"by {event['actor']}" if event.get("actor") else None
+    parts = [str(part) for part in (who, *more) if part]
+    return f"({', '.join(parts)})" if parts else ""
+
+
 def _status_changed(event: Event) -> str | None:
-    reason = event.get("changeReason")
+    reason = ": ".join(part for part in (event.get("cause"), event.get("changeReason")) if part)
     if event["from"] == event["to"]:
         return _line("stopping", f"({reason})" if reason else "")
     quiet = event["to"] in {"STARTED", "RUNNING", "WAITING"} and not reason
@@ -58,7 +65,37 @@ def _failed(event: Event) -> str:
 
 
 def _skipped(event: Event) -> str:
-    return _line("skipped", event["nodeKey"], f"({event['why']})")
+    return _line("skipped", event["nodeKey"], _by(event, event["why"], event.get("comment")))
+
+
+def _output_set(event: Event) -> str:
+    return _line("given", visit_of(event), _by(event, event["why"]))
+
+
+def _decided_early(event: Event) -> str:
+    visit = event.get("decidedVisit")
+    which = "every visit" if visit is None else f"visit {visit}"
+    return _line(
+        "decision", event["nodeKey"], f"{event['change']}, for {which} {_by(event)}".strip()
+    )
+
+
+def _breakpoints_changed(event: Event) -> str:
+    found = [f"{each['when'].lower()} {each['nodeKey']}" for each in event["breakpoints"]]
+    return _line("breakpoints", ", ".join(found) or "none", _by(event))
+
+
+def _limit_raised(event: Event) -> str:
+    limits = [("steps", event["maxSteps"]), ("tokens", event.get("maxTokens"))]
+    limits += [("of running", in_words(seconds_of(event.get("maxTime"))))]
+    told_limits = ", ".join(f"{limit} {name}" for name, limit in limits if limit)
+    return _line("limits", told_limits, _by(event))
+
+
+def _branch_completed(event: Event) -> str:
+    how = "completed" if event["isSuccess"] else "failed"
+    took = in_words(seconds_of(event["duration"]))
+    return _line("branch", visit_of(event), f"{event['branch']} {how} after {took}")
 
 
 def _limit_reached(event: Event) -> str:
@@ -81,9 +118,17 @@ _WORDINGS: Final[Mapping[str, Callable[[Event], str | None]]] = {
     "NodeFailed": _failed,
     "NodeInterrupted": lambda event: _line("interrupted", visit_of(event), f"({event['why']})"),
     "NodeSkipped": _skipped,
-    "NodeRetryScheduled": lambda event: _line("will retry", visit_of(event)),
+    "NodeRetryScheduled": lambda event: _line("will retry", visit_of(event), _by(event)),
     "NodeMaxIterationsReached": _limit_reached,
     "ObservedError": _observed,
     "BarrierWaiting": lambda event: _line("waiting", visit_of(event), "for a person"),
     "BarrierResolved": _resolved,
+    "NodeOutputSet": _output_set,
+    "EarlyDecisionChanged": _decided_early,
+    "BreakpointsChanged": _breakpoints_changed,
+    "BreakpointHit": lambda event: _line(
+        "breakpoint", visit_of(event), f"({event['when'].lower()})"
+    ),
+    "LimitRaised": _limit_raised,
+    "BranchCompleted": _branch_completed,
 }
