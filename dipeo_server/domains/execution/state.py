@@ -201,6 +201,7 @@ class ExecutionState:
     ended_at: datetime | None = None
     actor: str | None = None
     parent_id: ExecutionID | None = None
+    parent: NodeRun | None = None
     diagram_id: DiagramID | None = None
     revision: int = 0
     max_steps: int = 10_000

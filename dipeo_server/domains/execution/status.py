@@ -71,12 +71,19 @@ EXECUTION_TRANSITIONS: dict[ExecutionStatus, frozenset[ExecutionStatus]] = {
 }
 
 _FINISHED = frozenset({_N.COMPLETED, _N.FAILED, _N.SKIPPED, _N.MAXITER_REACHED})
-
+_ENDS = frozenset({_N.COMPLETED, _N.FAILED, _N.SKIPPED, _N.ABORTED})
 # A finished node starts again in the next turn of its loop, so finished statuses lead on.
+_AGAIN = frozenset({_N.RUNNING}) | _FINISHED
+
 NODE_TRANSITIONS: dict[NodeExecutionStatus, frozenset[NodeExecutionStatus]] = {
     _N.PENDING: frozenset({_N.RUNNING, _N.COMPLETED, _N.SKIPPED, _N.MAXITER_REACHED}),
-    _N.RUNNING: frozenset({_N.PENDING, _N.WAITING, _N.COMPLETED, _N.FAILED, _N.ABORTED}),
-    _N.WAITING: frozenset({_N.PENDING, _N.RUNNING, _N.COMPLETED, _N.FAILED, _N.ABORTED}),
-    **{status: frozenset({_N.RUNNING, _N.MAXITER_REACHED}) | _FINISHED for status in _FINISHED},
+    _N.RUNNING: frozenset({_N.PENDING, _N.WAITING}) | _ENDS,
+    _N.WAITING: frozenset({_N.PENDING, _N.RUNNING}) | _ENDS,
+    _N.COMPLETED: _AGAIN,
+    _N.MAXITER_REACHED: _AGAIN,
+    # A failed attempt waits for the next one; what was skipped for a failure is open again once
+    # the failure is taken back.
+    _N.FAILED: _AGAIN | {_N.WAITING},
+    _N.SKIPPED: _AGAIN | {_N.PENDING},
     _N.ABORTED: frozenset(),
 }

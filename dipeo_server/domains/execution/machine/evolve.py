@@ -44,8 +44,6 @@ from dipeo_server.domains.execution.machine import node_events, steering_events,
 from dipeo_server.domains.execution.state import (
     ExecutionState,
     VariableWrite,
-    Waiting,
-    WaitKind,
 )
 from dipeo_server.domains.execution.status import ExecutionStatus
 
@@ -61,6 +59,7 @@ def begin(recorded: Recorded) -> ExecutionState:
         created_at=recorded.at,
         actor=event.actor,
         parent_id=event.parent_id,
+        parent=event.parent,
         diagram_id=event.diagram_id,
         revision=event.revision,
         max_steps=event.max_steps,
@@ -88,8 +87,8 @@ def evolve(  # noqa: C901 - one case per event, each a single call.
             _evolve_end_or_start(state, event, recorded.at)
         case NodeMaxIterationsReached(node_run=run):
             node_events.reached_limit(state, run, recorded.at)
-        case NodeRetryScheduled(node_run=run, due_at=due_at):
-            node_events.wait(state, Waiting(run, WaitKind.RETRY, due_at))
+        case NodeRetryScheduled():
+            node_events.retry_scheduled(state, event)
         case NodeReported():
             node_events.reported(state, event)
         case BarrierWaiting():
@@ -139,8 +138,8 @@ def _evolve_end_or_start(
             node_events.failed(state, event, at)
         case NodeInterrupted():
             node_events.interrupted(state, event, at)
-        case NodeSkipped(node=key, reason=reason):
-            node_events.skipped(state, state.diagram.get_node(key), reason)
+        case NodeSkipped():
+            node_events.skipped(state, event, at)
         case _ as unreachable:
             assert_never(unreachable)
 

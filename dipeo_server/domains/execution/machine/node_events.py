@@ -15,9 +15,11 @@ from dipeo_server.domains.execution.events import (
     NodeInterrupted,
     NodeOutputSet,
     NodeReported,
+    NodeRetryScheduled,
+    NodeSkipped,
 )
 from dipeo_server.domains.execution.ids import NodeRun
-from dipeo_server.domains.execution.machine import turns
+from dipeo_server.domains.execution.machine import reopening, turns, visits
 from dipeo_server.domains.execution.output import NO_TOKENS
 from dipeo_server.domains.execution.routing import tokens_for
 from dipeo_server.domains.execution.state import (
@@ -25,6 +27,7 @@ from dipeo_server.domains.execution.state import (
     Emission,
     ExecutionState,
     NodeState,
+    TurnEnd,
     Waiting,
     WaitKind,
 )
@@ -62,6 +65,7 @@ def started(state: ExecutionState, run: NodeRun, at: datetime) -> None:
         turns.mark_executed(state, node)
     state.steps += 1
     state.ready.pop(node.index, None)
+    state.initial.pop(node.index, None)
     state.waiting.pop(node.index, None)
     state.running[node.index] = run
     state.touched.add(node.index)
@@ -122,6 +126,7 @@ def failed(state: ExecutionState, event: NodeFailed, at: datetime) -> None:
         return
     if event.handled is None:
         state.failures.append(event.failure)
+        state.turns[node.index].end = TurnEnd.FAILED
         _emit(state, node, Emission(None, (), None, FAILED))
         return
     if event.output is not None:
@@ -135,6 +140,7 @@ def output_set(state: ExecutionState, event: NodeOutputSet, at: datetime) -> Non
     state.ready.pop(node.index, None)
     state.initial.pop(node.index, None)
     _leave(state, node.index)
+    _take_back_failure(state, node)
     if event.node_run.occurrence > state.nodes[node.index].occurrence:
         state.tries[node.index] = 0
         turns.mark_executed(state, node)
@@ -163,13 +169,41 @@ def interrupted(state: ExecutionState, event: NodeInterrupted, at: datetime) -> 
     _move(state, node.index, _N.ABORTED, ended_at=at)
 
 
-def skipped(state: ExecutionState, node: ExecutableNode, reason: str) -> None:
+def skipped(state: ExecutionState, event: NodeSkipped, at: datetime) -> None:
     """The node does not run in this turn; its edges get dead tokens."""
-    state.skips.pop(node.index, None)
-    if state.nodes[node.index].occurrence == 0:
-        _move(state, node.index, _N.SKIPPED, skip_reason=reason)
+    node = state.diagram.get_node(event.node)
+    if state.skips.pop(node.index, None) is None:
+        _skipped_by_hand(state, node, event.reason, at)
+    elif state.nodes[node.index].occurrence == 0:
+        _move(state, node.index, _N.SKIPPED, skip_reason=event.reason)
     if node.block is not None:
-        turns.send(state, node, dict.fromkeys(node.outgoing, dead(reason)))
+        turns.send(state, node, dict.fromkeys(node.outgoing, dead(event.reason)))
+
+
+def _skipped_by_hand(
+    state: ExecutionState, node: ExecutableNode, reason: str, at: datetime
+) -> None:
+    """It was ready, or its visit had begun and is over with that."""
+    was_begun = visits.has_begun(state, node.index)
+    state.ready.pop(node.index, None)
+    _leave(state, node.index)
+    _take_back_failure(state, node)
+    if was_begun:
+        _move(state, node.index, _N.SKIPPED, ended_at=at, failure=None, skip_reason=reason)
+        state.emissions[node.index] = Emission(None, (), None, dead(reason))
+    elif state.nodes[node.index].occurrence == 0:
+        _move(state, node.index, _N.SKIPPED, skip_reason=reason)
+
+
+def _take_back_failure(state: ExecutionState, node: ExecutableNode) -> None:
+    if state.turns[node.index].end is TurnEnd.FAILED:
+        reopening.take_back(state, node)
+
+
+def retry_scheduled(state: ExecutionState, event: NodeRetryScheduled) -> None:
+    """The visit waits for its next attempt; a failure that had gone out is taken back."""
+    _take_back_failure(state, state.diagram.get_node(event.node_run.node))
+    wait(state, Waiting(event.node_run, WaitKind.RETRY, event.due_at))
 
 
 def reached_limit(state: ExecutionState, run: NodeRun, at: datetime) -> None:
