@@ -194,6 +194,12 @@ class NodeTypeUnavailable(NodeError):
     code = "NODE_TYPE_UNAVAILABLE"
 
 
+class SecretMissing(NodeError):
+    """A reference names a secret that this server does not have."""
+
+    code = "SECRET_MISSING"
+
+
 class ProviderNotConfigured(NodeError):
     """The node names an external provider that is not configured here."""
 

@@ -11,6 +11,7 @@ from dipeo_server.domains.execution.blobs import Blobs
 from dipeo_server.domains.execution.events import Event, Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.output import TokenUsage
+from dipeo_server.domains.execution.secret_references import SecretText
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import NodeError
 
@@ -88,6 +89,25 @@ class CodeRunner(Protocol):
 
         Raises CodeError (the traceback's last lines in the message), NodeTimeout, OutputTooLarge,
         FileMissing, PathDenied. Cancelling it kills the whole process group.
+        """
+        ...
+
+
+class Secrets(Protocol):
+    """What references stand for, for one run; values are for use outside and never for results."""
+
+    async def fill(self, text: str) -> SecretText:
+        """The text of a node's props with every `secret://name` in it replaced.
+
+        Raises SecretMissing.
+        """
+        ...
+
+    async def fill_variables(self, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The run's variables with their values where its start gave references.
+
+        What looks like a reference and came later stays as it is. Raises SecretMissing,
+        StorageError.
         """
         ...
 
