@@ -104,6 +104,7 @@ async def backend(
                 store=settings.store_url.partition(":")[0],
             ),
             renderer=image_renderer(),
+            now=ports.clock.now,
             check_expression=check_expression,
             allowed_hosts=LOOPBACK_HOSTS,
             is_ready=lambda: not runner.is_closing,

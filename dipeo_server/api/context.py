@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import strawberry
@@ -65,8 +66,9 @@ class ServerFacts:
 class ApiServices:
     """Everything the API needs of the other rooms.
 
-    `allowed_hosts`: names that the Host header may have, without port; None = any. `is_ready`
-    tells whether executions are being served, `storage_problem` why no event can be stored.
+    `now` gives the time, aware. `allowed_hosts`: names that the Host header may have, without
+    port; None = any. `is_ready` tells whether executions are being served, `storage_problem` why
+    no event can be stored.
     """
 
     runner: Runner
@@ -74,6 +76,7 @@ class ApiServices:
     specs: Mapping[str, NodeSpec]
     facts: ServerFacts
     renderer: Renderer
+    now: Callable[[], datetime]
     check_expression: CheckExpression | None = None
     limits: ApiLimits = field(default_factory=ApiLimits)
     allowed_hosts: frozenset[str] | None = None
@@ -155,10 +158,11 @@ class OperationContext:
         return fold(await read_log(self.runner, execution_id, upto))
 
 
-async def read_log(runner: Runner, execution_id: ExecutionID, upto: Seq) -> list[Recorded]:
-    """The events from the first to `upto`, both included."""
+async def read_log(
+    runner: Runner, execution_id: ExecutionID, upto: Seq, after: Seq = Seq(0)
+) -> list[Recorded]:
+    """The events behind `after` up to `upto`, which is included."""
     found: list[Recorded] = []
-    after = Seq(0)
     while after < upto:
         limit = min(PAGE_EVENTS, upto - after)
         page = await runner.read_events(execution_id, after=after, limit=limit)

@@ -197,6 +197,8 @@ async def test_a_run_at_its_limit_goes_on_with_a_higher_one(live: Live) -> None:
     assert (await live.data(actions, id=run))["execution"]["availableActions"] == [
         "RESUME",
         "ABORT",
+        "SKIP_NODE",
+        "SET_OUTPUT",
     ]
     low = (await live.data(RESUME, id=run, maxSteps=1))["resumeExecution"]
     assert [(error["code"], error["field"]) for error in low["errors"]] == [
@@ -217,7 +219,7 @@ async def test_only_a_paused_run_can_be_resumed(live: Live) -> None:
     [error] = (await live.data(RESUME, id=run))["resumeExecution"]["errors"]
     assert error["__typename"] == "InvalidTransition"
     assert error["current"] == "WAITING"
-    assert error["allowed"] == ["ABORT"]
+    assert error["allowed"] == ["PAUSE", "ABORT"]
 
 
 async def test_an_aborted_run_may_be_aborted_again(live: Live) -> None:

@@ -12,6 +12,8 @@ from dipeo_server.domains.diagram.problem import DiagramInvalid, DiagramProblem,
 from dipeo_server.domains.execution.barrier import BarrierAlreadyDecided
 from dipeo_server.domains.execution.events import BarrierAction
 from dipeo_server.domains.execution.ids import BarrierID, ExecutionID
+from dipeo_server.domains.execution.signals import PauseRequested
+from dipeo_server.domains.execution.state import ExecutionView, view
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import (
     DipeoError,
@@ -28,8 +30,14 @@ from tests.builders import Story
 RUN = ExecutionID("exec_0_abc")
 
 
+def paused() -> ExecutionView:
+    story = Story("s -> a")
+    story.tell(PauseRequested())
+    return view(story.state)
+
+
 def value_of(refusal: DipeoError) -> UserError:
-    return user_error(refusal, RUN, ExecutionStatus.PAUSED)
+    return user_error(refusal, RUN, paused())
 
 
 @pytest.mark.parametrize(
@@ -65,7 +73,11 @@ def test_a_refused_change_of_status_tells_what_is_possible() -> None:
     found = value_of(ExecutionFinished("no"))
     assert isinstance(found, problems.InvalidTransition)
     assert found.current is ExecutionStatus.PAUSED
-    assert found.allowed == [ExecutionAction.RESUME, ExecutionAction.ABORT]
+    assert found.allowed[:3] == [
+        ExecutionAction.RESUME,
+        ExecutionAction.STEP,
+        ExecutionAction.ABORT,
+    ]
 
 
 def test_an_invalid_diagram_tells_all_its_problems() -> None:

@@ -33,6 +33,8 @@ Key: TypeAlias = Annotated[
     ),
 ]
 RevisionNumber: TypeAlias = Annotated[int, strawberry.argument(description="Its number, from 1.")]
+ExecutionArgument: TypeAlias = Annotated[strawberry.ID, strawberry.argument(description="The run.")]
+OptionalReason: TypeAlias = Annotated[str | None, strawberry.argument(description="Why.")]
 NodeKey: TypeAlias = Annotated[str, strawberry.argument(description="Key of the node.")]
 Occurrence: TypeAlias = Annotated[
     int | None, strawberry.argument(description="Which visit, from 1; null = the last one.")

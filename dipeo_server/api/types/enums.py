@@ -34,8 +34,13 @@ class DiagramFormat(StrEnum):
 class ExecutionAction(StrEnum):
     """What can be done to an execution in its present status."""
 
+    PAUSE = "PAUSE"
     RESUME = "RESUME"
+    STEP = "STEP"
     ABORT = "ABORT"
+    RETRY_NODE = "RETRY_NODE"
+    SKIP_NODE = "SKIP_NODE"
+    SET_OUTPUT = "SET_OUTPUT"
 
 
 class ErrorCode(StrEnum):
@@ -233,8 +238,13 @@ describe(
     ExecutionAction,
     "What can be done to an execution in its present status.",
     {
+        ExecutionAction.PAUSE: "`pauseExecution`: let nothing new start.",
         ExecutionAction.RESUME: "`resumeExecution`: go on after a pause.",
+        ExecutionAction.STEP: "`stepExecution`: let one ready node run.",
         ExecutionAction.ABORT: "`abortExecution`: end it.",
+        ExecutionAction.RETRY_NODE: "`retryNode`: run a failed node again.",
+        ExecutionAction.SKIP_NODE: "`skipNode`: do not run a node.",
+        ExecutionAction.SET_OUTPUT: "`setNodeOutput`: give a node's result by hand.",
     },
 )
 describe(

@@ -13,11 +13,7 @@ from dipeo_server.api.ids import Kind, PartID
 from dipeo_server.api.types.arguments import After, AnyBarrierStatus, First, RevisionNumber
 from dipeo_server.api.types.described import computed, object_type
 from dipeo_server.api.types.diagram import Graph
-from dipeo_server.api.types.execution_facts import (
-    ExecutionFacts,
-    available_actions,
-    whole_of,
-)
+from dipeo_server.api.types.execution_facts import ExecutionFacts, whole_of
 from dipeo_server.api.types.inputs import Filter, execution_query
 from dipeo_server.api.types.node_state import duration
 from dipeo_server.api.types.outcome import execution_error, stored_error, token_usage
@@ -33,7 +29,7 @@ from dipeo_server.api.types.paging import (
     revision_cursor,
 )
 from dipeo_server.api.types.revision import RevisionContent, RunningOrigin, StoredOrigin
-from dipeo_server.api.types.selection import needs_views
+from dipeo_server.api.types.selection import asked_of_runs
 from dipeo_server.api.types.steered import barrier_action
 from dipeo_server.domains.execution.diagram_store import StoredDiagram, StoredRevision
 from dipeo_server.domains.execution.events import BarrierAction
@@ -246,8 +242,9 @@ async def execution_page(info: Info, query: ExecutionQuery) -> ExecutionConnecti
     """
     page = await info.context.runner.list_executions(query)
     nodes: list[ExecutionStateType] = []
-    is_deep = needs_views(info.selected_fields)
+    asked = asked_of_runs(info.selected_fields)
     for row in page.items:
+        is_deep = asked.needs_view or (asked.needs_view_of_active and row.status.is_active)
         found = await find_execution(info.context, row.id) if is_deep else None
         nodes.append(found or listed_execution(row))
     return _connection(page, nodes)
@@ -277,7 +274,6 @@ def execution_state(view: ExecutionView) -> ExecutionStateType:
         error=execution_error(view.error) if view.error else None,
         token_usage=token_usage(view.token_usage),
         last_sequence=view.last_seq,
-        available_actions=available_actions(view.status),
         execution_id=view.id,
         parent_id=view.parent_id,
         diagram_id=view.diagram_id,
@@ -297,7 +293,6 @@ def listed_execution(row: ExecutionSummary) -> ExecutionStateType:
         error=stored_error(row.error) if row.error else None,
         token_usage=token_usage(row.token_usage),
         last_sequence=row.last_seq,
-        available_actions=available_actions(row.status),
         execution_id=row.id,
         parent_id=row.parent_id,
         diagram_id=DiagramID(row.diagram_id) if row.diagram_id else None,

@@ -8,6 +8,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from dipeo_server.api.context import Info, OperationContext
+from dipeo_server.api.types.actions import available_actions
 from dipeo_server.api.types.arguments import (
     AfterLine,
     AfterSequence,
@@ -26,6 +27,12 @@ from dipeo_server.api.types.figures import (
     TimelineEntry,
     execution_metrics,
     timeline_entry,
+)
+from dipeo_server.api.types.interventions import (
+    Breakpoint,
+    EarlyDecision,
+    breakpoint_of,
+    early_decision,
 )
 from dipeo_server.api.types.logs import LogConnection
 from dipeo_server.api.types.node_state import NodeState, Whole, node_state, output_of
@@ -51,9 +58,6 @@ class ExecutionFacts:
     error: ExecutionError | None = strawberry.field(description="Why it failed.")
     token_usage: TokenUsage = strawberry.field(description="What it has cost so far.")
     last_sequence: Seq = strawberry.field(description="Its last event in this snapshot.")
-    available_actions: list[ExecutionAction] = strawberry.field(
-        description="What can be done to it now."
-    )
     execution_id: strawberry.Private[ExecutionID]
     view: strawberry.Private[ExecutionView | None]
 
@@ -61,6 +65,56 @@ class ExecutionFacts:
     async def variables(self, info: Info) -> JSON:
         """The execution variables."""
         return JSON(dict((await self.loaded_view(info)).variables))
+
+    @computed
+    async def available_actions(self, info: Info) -> list[ExecutionAction]:
+        """What can be done to it now; whether a node is in the state for it, the answer tells."""
+        if self.status.is_terminal:
+            return []
+        return available_actions(await self.loaded_view(info))
+
+    @computed
+    async def pause_reason(self, info: Info) -> str | None:
+        """Why it is paused, as whoever paused it says; null while it is not."""
+        return (await self.loaded_view(info)).pause_reason
+
+    @computed
+    async def pause_cause(self, info: Info) -> str | None:
+        """What paused it: user, start_paused, step, breakpoint, max_steps, max_tokens, max_seconds
+        or parent; null while it is not.
+        """
+        return (await self.loaded_view(info)).pause_cause
+
+    @computed
+    async def breakpoints(self, info: Info) -> list[Breakpoint]:
+        """Where it pauses."""
+        return [breakpoint_of(given) for given in (await self.loaded_view(info)).breakpoints]
+
+    @computed
+    async def early_decisions(self, info: Info) -> list[EarlyDecision]:
+        """Decisions on barriers to come that can still be used, oldest first."""
+        view, now = await self.loaded_view(info), info.context.services.now()
+        return [
+            early_decision(made, view.id)
+            for made in view.early_decisions
+            if made.expires_at is None or made.expires_at > now
+        ]
+
+    @computed
+    async def max_steps(self, info: Info) -> int:
+        """Steps after which it pauses."""
+        return (await self.loaded_view(info)).max_steps
+
+    @computed
+    async def max_tokens(self, info: Info) -> int | None:
+        """Tokens of models after which it pauses; null = no limit."""
+        return (await self.loaded_view(info)).budget.max_tokens
+
+    @computed
+    async def max_time(self, info: Info) -> timedelta | None:
+        """Time of being RUNNING after which it pauses; null = no limit."""
+        seconds = (await self.loaded_view(info)).budget.max_seconds
+        return None if seconds is None else timedelta(seconds=seconds)
 
     @computed
     async def node_states(self, info: Info, statuses: NodeStatuses = None) -> list[NodeState]:
@@ -166,12 +220,3 @@ def created_at_of(view: ExecutionView) -> datetime:
     if view.created_at is None:
         raise RuntimeError("An execution that can be seen has begun.")
     return view.created_at
-
-
-def available_actions(status: ExecutionStatus) -> list[ExecutionAction]:
-    """What can be done to an execution in that status."""
-    if status.is_terminal:
-        return []
-    if status is ExecutionStatus.PAUSED:
-        return [ExecutionAction.RESUME, ExecutionAction.ABORT]
-    return [ExecutionAction.ABORT]

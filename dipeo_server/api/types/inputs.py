@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeAlias
 
 import strawberry
 from strawberry.scalars import JSON
 
 from dipeo_server.api.documents import Document
+from dipeo_server.api.types.control_inputs import BreakpointInput
 from dipeo_server.api.types.described import input_type, one_of_type
 from dipeo_server.api.types.enums import DiagramFormat
 from dipeo_server.api.types.node_types import NodeType, type_of_name
@@ -130,6 +131,25 @@ class RunDiagramInput:
     max_steps: int | None = strawberry.field(
         default=None,
         description="Steps after which it pauses; null = the larger of 10,000 and 10 x nodes.",
+    )
+    max_tokens: int | None = strawberry.field(
+        default=None,
+        description="Tokens of models, sent and received, after which it pauses; null = no limit.",
+    )
+    max_time: timedelta | None = strawberry.field(
+        default=None, description="Time of being RUNNING after which it pauses; null = no limit."
+    )
+    start_paused: bool | None = strawberry.field(
+        default=False, description="Paused before anything runs; `resumeExecution` lets it go."
+    )
+    breakpoints: list[BreakpointInput] | None = strawberry.field(
+        default=None, description="Where it pauses; null = nowhere."
+    )
+    initial_state: JSON | None = strawberry.field(
+        default=None,
+        description=(
+            "{nodeKey: {output, fingerprint?}}: taken as done where the fingerprint still fits."
+        ),
     )
     error_strategy: ErrorStrategy | None = strawberry.field(
         default=ErrorStrategy.FAIL_FAST,

@@ -11,6 +11,7 @@ from dipeo_server.api.types.execution import (
     DiagramRevision,
     ExecutionStateType,
 )
+from dipeo_server.api.types.interventions import EarlyDecision
 from dipeo_server.api.types.problems import UserError
 
 
@@ -47,7 +48,12 @@ class BarrierPayload:
     """A barrier with its run, or why nothing was decided."""
 
     barrier: Barrier | None = strawberry.field(
-        default=None, description="The barrier behind the decision; null where it was refused."
+        default=None,
+        description="The barrier behind the decision; null where it was refused, or is to come.",
+    )
+    early_decision: EarlyDecision | None = strawberry.field(
+        default=None,
+        description="The decision, where it was made ahead of time or revoked; null otherwise.",
     )
     execution: ExecutionStateType | None = strawberry.field(
         default=None, description="The run behind the decision; null where it was refused."

@@ -7,14 +7,15 @@ import strawberry
 from dipeo_server import errors
 from dipeo_server.api.context import OperationContext
 from dipeo_server.api.types import diagram
+from dipeo_server.api.types.actions import available_actions
 from dipeo_server.api.types.described import interface, object_type
 from dipeo_server.api.types.enums import ErrorCode, ExecutionAction
 from dipeo_server.api.types.execution import Barrier, DiagramRevision, barrier, stored_revision
-from dipeo_server.api.types.execution_facts import available_actions
 from dipeo_server.domains.diagram import problem
 from dipeo_server.domains.execution import diagram_store
 from dipeo_server.domains.execution.barrier import BarrierAlreadyDecided
 from dipeo_server.domains.execution.ids import ExecutionID
+from dipeo_server.domains.execution.state import ExecutionView
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import (
     DipeoError,
@@ -102,9 +103,9 @@ PROBLEM_TYPES = (
 
 
 def user_error(
-    refusal: DipeoError, execution_id: ExecutionID | None, status: ExecutionStatus | None
+    refusal: DipeoError, execution_id: ExecutionID | None, view: ExecutionView | None
 ) -> UserError:
-    """The GraphQL value of a refusal; `status` is that of the execution it is about."""
+    """The GraphQL value of a refusal; `view` is the execution whose state is the reason."""
     message, hint = refusal.message, refusal.hint
     match refusal:
         case problem.DiagramInvalid(problems=problems):
@@ -121,13 +122,13 @@ def user_error(
                 code=ErrorCode.ALREADY_DECIDED,
                 winner=barrier(winner, execution_id),
             )
-        case InvalidState() if status is not None:
+        case InvalidState() if view is not None:
             return InvalidTransition(
                 message=message,
                 hint=hint,
                 code=ErrorCode.INVALID_STATE,
-                current=status,
-                allowed=available_actions(status),
+                current=view.status,
+                allowed=available_actions(view),
             )
         case errors.NotFound():
             return NotFound(message=message, hint=hint, code=ErrorCode.NOT_FOUND)

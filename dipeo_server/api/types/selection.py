@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from strawberry.types.nodes import SelectedField, Selection
 
@@ -19,13 +20,30 @@ NEEDS_VIEW = frozenset(
         "metrics",
         "timeline",
         "render",
+        "breakpoints",
+        "maxSteps",
+        "maxTokens",
+        "maxTime",
     }
+)
+# Fields that are empty once a run has ended, whatever it was.
+NEEDS_VIEW_OF_ACTIVE = frozenset(
+    {"availableActions", "pauseReason", "pauseCause", "earlyDecisions"}
 )
 
 
-def needs_views(selections: Iterable[Selection]) -> bool:
-    """Is anything selected, however deep, that no row holds?"""
-    return not NEEDS_VIEW.isdisjoint(_names(selections))
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Is anything asked for, however deep, that no row holds; and of a run that is active?"""
+
+    needs_view: bool
+    needs_view_of_active: bool
+
+
+def asked_of_runs(selections: Iterable[Selection]) -> Asked:
+    """What is asked for of the runs of a list."""
+    names = frozenset(_names(selections))
+    return Asked(not NEEDS_VIEW.isdisjoint(names), not NEEDS_VIEW_OF_ACTIVE.isdisjoint(names))
 
 
 def _names(selections: Iterable[Selection]) -> Iterator[str]:
