@@ -14,11 +14,13 @@ from dipeo_server.domains.diagram.spec import NodeProps, NodeSpec, Ports
 from dipeo_server.domains.execution.delta import StateDelta
 from dipeo_server.domains.execution.events import (
     BarrierAction,
+    Breakpoint,
     ErrorStrategy,
     Failure,
     Recorded,
 )
 from dipeo_server.domains.execution.ids import BarrierID, ExecutionID, NodeRun
+from dipeo_server.domains.execution.interventions import PauseMode
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.output import (
     HandlerResult,
@@ -29,13 +31,16 @@ from dipeo_server.domains.execution.output import (
 from dipeo_server.domains.execution.signals import (
     AbortRequested,
     BarrierDecided,
+    BreakpointsSet,
     NodeRaised,
     NodeReturned,
     NodeStopped,
+    PauseRequested,
     ResumeRequested,
     RunnerRestarted,
     Signal,
     StartRequested,
+    StepRequested,
     TimerFired,
 )
 from dipeo_server.domains.execution.state import ExecutionState, NodeState
@@ -126,8 +131,10 @@ class Story:
         variables: Mapping[str, Any] | None = None,
         max_steps: int | None = None,
         strategy: ErrorStrategy = ErrorStrategy.FAIL_FAST,
+        wish: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
+        """`wish` holds further fields of the StartRequested, `options` what `diagram` takes."""
         self.now = NOON
         self.machine = ExecutionMachine()
         self.log: list[Recorded] = []
@@ -138,6 +145,7 @@ class Story:
                 variables or {},
                 max_steps=max_steps,
                 error_strategy=strategy,
+                **(wish or {}),
             )
         )
 
@@ -222,9 +230,25 @@ class Story:
         """Somebody aborts the run."""
         return self.tell(AbortRequested("enough", "ann"))
 
-    def resumes(self, max_steps: int | None = None) -> list[str]:
+    def pauses(self, mode: PauseMode = PauseMode.DRAIN, **wish: Any) -> list[str]:
+        """Somebody pauses the run."""
+        return self.tell(PauseRequested(mode, actor="ann", **wish))
+
+    def resumes(self, max_steps: int | None = None, **wish: Any) -> list[str]:
         """Somebody resumes the run."""
-        return self.tell(ResumeRequested(max_steps))
+        return self.tell(ResumeRequested(max_steps, **wish))
+
+    def steps(self, node: str | None = None) -> list[str]:
+        """Somebody lets one visit of a held run run."""
+        return self.tell(StepRequested(node, actor="ann"))
+
+    def breaks(self, *breakpoints: Breakpoint) -> list[str]:
+        """Somebody sets the breakpoints of the run."""
+        return self.tell(BreakpointsSet(breakpoints, actor="ann"))
+
+    def running(self) -> list[str]:
+        """Keys of the nodes that run."""
+        return [run.node for run in self.state.running.values()]
 
     def restarts(self) -> list[str]:
         """The process died, and a new one folds the log and takes over."""

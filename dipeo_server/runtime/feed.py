@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from itertools import islice
 
 from dipeo_server.domains.execution.events import Recorded
@@ -31,12 +31,17 @@ class EventFeed:
         tail: Seq,
         *,
         has_ended: bool = False,
+        told: Callable[[ExecutionID, Sequence[Recorded]], None] | None = None,
     ) -> None:
-        """`tail` is the last committed event; `has_ended` says that it is the terminal one."""
+        """`tail` is the last committed event; `has_ended` says that it is the terminal one.
+
+        `told` is called with whatever is published, before any reader gets it.
+        """
         self._store = store
         self._id = execution_id
         self._tail = tail
         self._has_ended = has_ended
+        self._told = told
         self._failure: DipeoError | None = None
         self._ring: deque[Recorded] = deque(maxlen=RING_EVENTS_MAX)
         self._changed = asyncio.Event()
@@ -50,6 +55,8 @@ class EventFeed:
         self._ring.extend(events)
         self._tail = events[-1].seq
         self._has_ended = events[-1].is_terminal
+        if self._told is not None:
+            self._told(self._id, events)
         self.wake()
 
     def fail(self, failure: DipeoError) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -28,8 +28,7 @@ from dipeo_server.domains.execution.ports import (
 from dipeo_server.domains.execution.registry import HandlerRegistry
 from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey, StartExecution
 from dipeo_server.domains.execution.signals import (
-    AbortRequested,
-    RunnerRestarted,
+    ResumeRequested,
     Signal,
     StartRequested,
 )
@@ -44,13 +43,15 @@ from dipeo_server.errors import (
 )
 from dipeo_server.runtime.actor import ExecutionActor
 from dipeo_server.runtime.bodies import Bodies
+from dipeo_server.runtime.family import Family
 from dipeo_server.runtime.feed import EventFeed
-from dipeo_server.runtime.history import read_all, read_patiently
+from dipeo_server.runtime.history import read_all
 from dipeo_server.runtime.identity import new_execution_id
 from dipeo_server.runtime.keys import IdempotencyKeys, keyed_answer
 from dipeo_server.runtime.logbook import LogBook
 from dipeo_server.runtime.parts import ActorParts
 from dipeo_server.runtime.perform import ConcurrencyLimits, Performer
+from dipeo_server.runtime.recovery import replay_active
 from dipeo_server.runtime.sub_diagrams import ChildExecutions, LoadChild
 
 log = structlog.get_logger(__name__)
@@ -95,6 +96,7 @@ class LocalRunner:
         self._feeds: dict[ExecutionID, EventFeed] = {}
         self._ended: OrderedDict[ExecutionID, ExecutionView] = OrderedDict()
         self._keys = IdempotencyKeys(store, ports.clock)
+        self._family = Family(self.tell_child)
         self._unserved: dict[ExecutionID, str] = {}
         self.is_closing = False
 
@@ -122,7 +124,9 @@ class LocalRunner:
         self._check_open()
         actor = self._actors.get(execution_id)
         if actor is not None:
-            return await actor.tell(signal, key)
+            accepted = await actor.tell(signal, key)
+            await self._family.settled(execution_id)
+            return accepted
         return await self._tell_ended(execution_id, signal, key)
 
     async def _begin(self, request: StartExecution, key: IdempotencyKey | None) -> Accepted:
@@ -271,6 +275,10 @@ class LocalRunner:
         known = self._actors.get(request.execution_id or ExecutionID(""))
         if known is not None:
             return (await known.current_view()).id
+        child, parent, run = request.execution_id, request.parent_id, request.parent
+        if child is not None and parent is not None and run is not None:
+            request = replace(request, is_paused=self._family.is_held(parent))
+            self._family.adopt(child, parent, run)
         return (await self._begin(request, None)).execution_id
 
     async def ended(self, execution_id: ExecutionID) -> ExecutionView:
@@ -293,14 +301,24 @@ class LocalRunner:
             raise NotFound(f"There is no execution {execution_id!r}.")
         return Seq(max(0, summary.last_seq - 1))
 
-    async def tell_abort(self, execution_id: ExecutionID, signal: AbortRequested) -> None:
-        """End a child whose parent does not want it any more; a full disk only delays that."""
+    async def tell_child(self, execution_id: ExecutionID, signal: Signal) -> None:
+        """Tell a child what its parent does; a full disk only delays that. Raises Rejected."""
         try:
-            await self.signal(execution_id, signal)
+            await self._tell(execution_id, signal, None)
         except StorageError:
             actor = self._actors.get(execution_id)
             if actor is not None:
                 actor.post(signal)
+
+    def free_child(self, execution_id: ExecutionID, parent: ExecutionID) -> None:
+        """Its parent runs and waits for it: it goes on if it was held with its parent."""
+        actor = self._actors.get(execution_id)
+        if actor is not None and not self._family.is_held(parent):
+            actor.post(ResumeRequested(is_by_parent=True))
+
+    def is_put_off(self, parent: ExecutionID, run: NodeRun) -> bool:
+        """Was this visit stopped to run again later, so that its children are to be kept?"""
+        return self._family.is_put_off(parent, run)
 
     async def depth(self, execution_id: ExecutionID) -> int:
         """How many parents an execution has."""
@@ -315,30 +333,16 @@ class LocalRunner:
 
     async def recover(self) -> int:
         """Take over everything that has not ended; gives how many executions that were."""
-        found: dict[ExecutionID, ExecutionMachine] = {}
-        active = await self._store.active()
-        for execution_id in active:
-            try:
-                machine = ExecutionMachine.replay(await read_patiently(self._store, execution_id))
-            except StorageError as error:
-                self._unserved[execution_id] = error.message
-                told = {"execution_id": execution_id, "hint": error.hint}
-                log.error("execution_cannot_be_recovered", error=error.message, **told)  # noqa: TRY400 - the message says all there is to say.
-                continue
-            except Exception:
-                # One log that cannot be folded must not keep the others from running.
-                log.exception("execution_cannot_be_recovered", execution_id=execution_id)
-                continue
-            if machine.last_seq > 0:
-                found[execution_id] = machine
+        found = await replay_active(self._store)
+        self._unserved.update(found.unserved)
+        for state in found.states:
+            self._family.take_over(state)
         # All are there before the first one runs: parents look for their children.
-        actors = [self._actor(execution_id, machine) for execution_id, machine in found.items()]
-        unreadable = set(active) - found.keys()
+        actors = [self._actor(each, machine) for each, machine in found.machines.items()]
         for actor in actors:
-            actor.post(RunnerRestarted())
-            if _is_orphan(found[actor.id].state, found, unreadable):
-                actor.post(AbortRequested(reason="its parent ended"))
-        return len(found)
+            for wish in found.wishes(found.machines[actor.id].state):
+                actor.post(wish)
+        return len(actors)
 
     async def close(self) -> None:
         """Stop everything; what was running is found by the next `recover`."""
@@ -349,16 +353,20 @@ class LocalRunner:
         await self._logbook.close()
 
     def _actor(self, execution_id: ExecutionID, machine: ExecutionMachine) -> ExecutionActor:
-        feed = EventFeed(self._store, execution_id, machine.last_seq)
+        feed = EventFeed(self._store, execution_id, machine.last_seq, told=self._committed)
         self._feeds[execution_id] = feed
         actor = ExecutionActor(execution_id, machine, feed, self._parts)
         self._actors[execution_id] = actor
         return actor
 
+    def _committed(self, execution_id: ExecutionID, events: Sequence[Recorded]) -> None:
+        self._family.saw(execution_id, events)
+
     def _forget(self, execution_id: ExecutionID, left: ExecutionView | None) -> None:
         """An actor has nothing left to do; `left` is its execution, where all of it is durable."""
         if left is not None and left.status.is_terminal:
             self._remember(left)
+        self._family.forget(execution_id)
         actor = self._actors.pop(execution_id, None)
         self._logbook.wake(execution_id)
         if actor is not None and not actor.feed.readers:
@@ -381,15 +389,3 @@ class LocalRunner:
                 self, self._ports.load_child, state.id, visit, durability=state.durability
             ),
         )
-
-
-def _is_orphan(
-    state: ExecutionState,
-    recovered: Mapping[ExecutionID, ExecutionMachine],
-    unreadable: Collection[ExecutionID],
-) -> bool:
-    """Did the process die between the end of a parent and that of its child?"""
-    if state.parent_id is None or state.parent_id in unreadable:
-        return False
-    parent = recovered.get(state.parent_id)
-    return parent is None or parent.state.ending is not None

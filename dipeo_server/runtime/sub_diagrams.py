@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.envelope import Envelope
-from dipeo_server.domains.execution.events import Durability
-from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
-from dipeo_server.domains.execution.ports import ChildResult, ChildRun
+from dipeo_server.domains.execution.events import Durability, ExecutionStarted, Recorded
+from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
+from dipeo_server.domains.execution.ports import BranchEnd, ChildResult, ChildRun
 from dipeo_server.domains.execution.runner import StartExecution
-from dipeo_server.domains.execution.signals import AbortRequested
+from dipeo_server.domains.execution.signals import AbortRequested, Signal
 from dipeo_server.domains.execution.state import ExecutionView
 from dipeo_server.domains.execution.status import NodeExecutionStatus
 from dipeo_server.errors import DipeoError, NodeError, NotFound, StorageError
@@ -47,12 +48,26 @@ class Host(Protocol):
         """The execution, once it has ended. Raises NotFound."""
         ...
 
-    async def tell_abort(self, execution_id: ExecutionID, signal: AbortRequested) -> None:
-        """End an execution."""
+    async def tell_child(self, execution_id: ExecutionID, signal: Signal) -> None:
+        """Tell a child what its parent does."""
+        ...
+
+    def free_child(self, execution_id: ExecutionID, parent: ExecutionID) -> None:
+        """Let a child go on that was held with its parent."""
+        ...
+
+    def is_put_off(self, parent: ExecutionID, run: NodeRun) -> bool:
+        """Was this visit stopped to run again later, so that its children are to be kept?"""
         ...
 
     async def loaded(self, envelope: Envelope) -> Envelope:
         """The envelope with its body, however large. Raises StorageError."""
+        ...
+
+    async def read_events(
+        self, execution_id: ExecutionID, *, after: Seq, limit: int
+    ) -> Sequence[Recorded]:
+        """One page of committed events. Raises StorageError."""
         ...
 
     async def depth(self, execution_id: ExecutionID) -> int:
@@ -80,14 +95,20 @@ class ChildExecutions:
 
     async def run(self, child: ChildRun) -> ChildResult:
         """Start the child, or find it, and wait for its end."""
-        child_id = child_execution_id(self._parent, self._run, self._tries, child.key)
         try:
-            view = await self._outcome(child_id, child)
+            view = await self._awaited(child)
         except asyncio.CancelledError:
-            # A server that stops leaves its children to the next one; anything else ends them.
-            if not self._host.is_closing:
-                await self._abort(child_id)
+            # A server that stops leaves its children to the next one, a visit that was put off to
+            # its next attempt; anything else ends them.
+            is_kept = self._host.is_closing or self._host.is_put_off(self._parent, self._run)
+            if not is_kept:
+                await self._abort(self._id_of(child))
             raise
+        return await self._result(view)
+
+    async def _awaited(self, child: ChildRun, *, may_start: bool = True) -> ExecutionView:
+        try:
+            return await self._outcome(child, may_start=may_start)
         except NodeError:
             raise
         except DipeoError as error:
@@ -96,7 +117,6 @@ class ChildExecutions:
                 await asyncio.get_running_loop().create_future()
             message = f"The sub-diagram cannot run: {error.message}"
             raise ChildFailed(message, hint=error.hint) from error
-        return await self._result(view)
 
     async def run_many(
         self, children: Sequence[ChildRun], *, max_concurrent: int
@@ -117,26 +137,86 @@ class ChildExecutions:
                 tasks.create_task(run_next(), name=f"children-{number}")
         return [ends[index] for index in range(len(children))]
 
-    async def _outcome(self, child_id: ExecutionID, child: ChildRun) -> ExecutionView:
+    async def run_branches(
+        self,
+        branches: Sequence[ChildRun],
+        tell: Callable[[int, BranchEnd], None],
+        *,
+        max_concurrent: int,
+        is_fail_fast: bool,
+    ) -> None:
+        """Run each branch; the first failure may end the others, which are awaited all the same."""
+        waiting = iter(enumerate(branches))
+        under_way: dict[int, ChildRun] = {}
+        runners: list[asyncio.Task[None]] = []
+
+        async def run_next() -> None:
+            for index, branch in waiting:
+                under_way[index] = branch
+                end = await self._branch_end(self.run(branch))
+                del under_way[index]
+                tell(index, end)
+                if is_fail_fast and not end.is_good:
+                    for runner in runners:
+                        if runner is not asyncio.current_task():
+                            runner.cancel()
+                    return
+
+        async with asyncio.TaskGroup() as tasks:
+            runners += [
+                tasks.create_task(run_next(), name=f"branches-{number}")
+                for number in range(min(max_concurrent, len(branches)))
+            ]
+        for index, branch in under_way.items():
+            tell(index, await self._branch_end(self._stopped(branch)))
+
+    async def _branch_end(self, run: Awaitable[ChildResult]) -> BranchEnd:
+        """How the branch ended, with what it began with: it may have been found, not started."""
+        try:
+            result = await run
+            return BranchEnd(result, await self._began_with(result.execution_id))
+        except NodeError as error:
+            return BranchEnd(error)
+
+    async def _stopped(self, branch: ChildRun) -> ChildResult:
+        """A branch that was aborted, once it has ended."""
+        return await self._result(await self._awaited(branch, may_start=False))
+
+    async def _began_with(self, child_id: ExecutionID) -> Mapping[str, Any]:
+        first = await self._host.read_events(child_id, after=Seq(0), limit=1)
+        event = first[0].event if first else None
+        return event.variables if isinstance(event, ExecutionStarted) else {}
+
+    def _id_of(self, child: ChildRun) -> ExecutionID:
+        return child_execution_id(self._parent, self._run, self._tries, child.key)
+
+    async def _outcome(self, child: ChildRun, *, may_start: bool) -> ExecutionView:
         """How the child ended; a store that fails for a while only delays that."""
         while True:
             try:
-                return await self._ended_or_started(child_id, child)
+                return await self._ended_or_started(child, may_start=may_start)
             except StorageError as error:
                 if error.is_lasting or self._host.is_closing:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _ended_or_started(self, child_id: ExecutionID, child: ChildRun) -> ExecutionView:
+    async def _ended_or_started(self, child: ChildRun, *, may_start: bool) -> ExecutionView:
+        child_id = self._id_of(child)
+        if may_start:
+            self._host.free_child(child_id, self._parent)
         try:
             return await self._host.ended(child_id)
         except NotFound:
-            pass
+            if not may_start:
+                raise
         if await self._host.depth(self._parent) >= DEPTH_MAX:
             message = f"Sub-diagrams are nested more than {DEPTH_MAX} deep."
             raise ChildFailed(message, hint="Does a diagram run itself?")
+        diagram = await self._load(child, self._path)
+        if child.reducers:
+            diagram = replace(diagram, reducers={**child.reducers, **diagram.reducers})
         request = StartExecution(
-            await self._load(child, self._path),
+            diagram,
             child.variables,
             durability=self._durability,
             execution_id=child_id,
@@ -160,12 +240,21 @@ class ChildExecutions:
                 last, last_at = state.output, state.ended_at
         bodies = {key: (await self._host.loaded(output)).body for key, output in outputs.items()}
         last_body = None if last is None else (await self._host.loaded(last)).body
-        return ChildResult(view.id, view.status, bodies, last_body, _error(view))
+        return ChildResult(
+            view.id,
+            view.status,
+            bodies,
+            last_body,
+            _error(view),
+            variables=view.variables,
+            began_at=view.created_at,
+            ended_at=view.ended_at,
+        )
 
     async def _abort(self, child_id: ExecutionID) -> None:
         signal = AbortRequested(reason="its parent ended", actor=None)
         try:
-            await self._host.tell_abort(child_id, signal)
+            await self._host.tell_child(child_id, signal)
         except DipeoError:
             return  # It ended by itself, or was never started.
 

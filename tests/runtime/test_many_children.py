@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import pytest
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.envelope import Envelope
-from dipeo_server.domains.execution.events import Failure
-from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
+from dipeo_server.domains.execution.events import ExecutionStarted, Failure, Recorded
+from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.ports import ChildResult, ChildRun
 from dipeo_server.domains.execution.runner import StartExecution
-from dipeo_server.domains.execution.signals import AbortRequested
+from dipeo_server.domains.execution.signals import AbortRequested, Signal
 from dipeo_server.domains.execution.state import ExecutionState, ExecutionView, view
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import FileMissing, NodeError, NotFound
 from dipeo_server.runtime.sub_diagrams import ChildExecutions
 
 PARENT = ExecutionID("exec_0_parent")
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DIAGRAM = ExecutableDiagram((), (), (), "")
 
 
@@ -52,12 +54,25 @@ class Nursery:
         error = Failure("OF_CHILD", name, name) if status is ExecutionStatus.FAILED else None
         return view(ExecutionState(execution_id, DIAGRAM, status, error=error))
 
-    async def tell_abort(self, execution_id: ExecutionID, signal: AbortRequested) -> None:
-        assert signal.reason == "its parent ended"
+    async def tell_child(self, execution_id: ExecutionID, signal: Signal) -> None:
+        assert signal == AbortRequested(reason="its parent ended")
         self.aborted.append(self.names[execution_id])
+
+    def free_child(self, execution_id: ExecutionID, parent: ExecutionID) -> None:
+        assert parent == PARENT
+
+    def is_put_off(self, parent: ExecutionID, run: NodeRun) -> bool:
+        return False
 
     async def loaded(self, envelope: Envelope) -> Envelope:
         return envelope
+
+    async def read_events(
+        self, execution_id: ExecutionID, *, after: Seq, limit: int
+    ) -> Sequence[Recorded]:
+        assert (after, limit) == (0, 1)
+        variables = {"name": self.names[execution_id]}
+        return [Recorded(Seq(1), NOON, ExecutionStarted(execution_id, DIAGRAM, variables, 10))]
 
     async def depth(self, execution_id: ExecutionID) -> int:
         return {PARENT: 0}[execution_id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from dipeo_server.domains.execution.blobs import Blobs
 from dipeo_server.domains.execution.events import Event, Recorded
@@ -173,7 +173,8 @@ class ChildRun:
     """A sub-diagram to run: a path below the base directory, or a document.
 
     `key` tells several children of one NodeRun apart (batch items); asking twice for the same key
-    gives the same child.
+    gives the same child. `reducers` are those of the parent, where the child is a branch that
+    shares its variables; its own diagram's come first.
     """
 
     path: str | None
@@ -181,17 +182,41 @@ class ChildRun:
     format: str | None
     variables: Mapping[str, Any]
     key: str = ""
+    reducers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ChildResult:
-    """How a child execution ended; `outputs` by endpoint node key, `last` of the last node."""
+    """How a child execution ended; `outputs` by endpoint node key, `last` of the last node.
+
+    `variables` are those it ended with.
+    """
 
     execution_id: ExecutionID
     status: ExecutionStatus
     outputs: Mapping[str, Any]
     last: Any
     error: Mapping[str, Any] | None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    began_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+ChildEnd: TypeAlias = ChildResult | NodeError
+"""How a child ended, or why it could not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class BranchEnd:
+    """How a branch of a group ended; `began_with` are the variables it was started with."""
+
+    end: ChildEnd
+    began_with: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_good(self) -> bool:
+        """Did it complete?"""
+        return not isinstance(self.end, NodeError) and self.end.status is ExecutionStatus.COMPLETED
 
 
 class SubDiagrams(Protocol):
@@ -207,6 +232,21 @@ class SubDiagrams(Protocol):
         """Run each child, at most `max_concurrent` at once; how each ended, in their order.
 
         A child that cannot start gives its NodeError; the others run all the same.
+        """
+        ...
+
+    async def run_branches(
+        self,
+        branches: Sequence[ChildRun],
+        tell: Callable[[int, BranchEnd], None],
+        *,
+        max_concurrent: int,
+        is_fail_fast: bool,
+    ) -> None:
+        """Run each branch; `tell` hears of each, by its index, as it ends.
+
+        With `is_fail_fast` the first one that does not complete is the last one to start: those
+        that run are aborted, and awaited. Of what never started nothing is told.
         """
         ...
 

@@ -24,6 +24,7 @@ from dipeo_server.domains.execution.interventions import PauseMode
 from dipeo_server.domains.execution.machine import limits
 from dipeo_server.domains.execution.machine.early import closing
 from dipeo_server.domains.execution.machine.failures import failed
+from dipeo_server.domains.execution.machine.initial import checked_initial
 from dipeo_server.domains.execution.machine.results import completed
 from dipeo_server.domains.execution.machine.stepping import checked_breakpoints
 from dipeo_server.domains.execution.signals import (
@@ -51,7 +52,7 @@ def started(signal: StartRequested) -> tuple[Event, ...]:
         ExecutionStatus.PAUSED,
         reason="start_paused",
         actor=signal.actor,
-        cause=PauseCause.START,
+        cause=PauseCause.START if signal.parent is None else PauseCause.PARENT,
     )
     return (
         ExecutionStarted(
@@ -68,7 +69,7 @@ def started(signal: StartRequested) -> tuple[Event, ...]:
             revision=signal.revision,
             breakpoints=checked_breakpoints(signal.diagram, signal.breakpoints),
             budget=limits.checked(signal.budget),
-            initial=dict(signal.initial),
+            initial=checked_initial(signal.diagram, signal.initial),
         ),
         *((held,) if signal.is_paused else ()),
     )

@@ -1,0 +1,155 @@
+"""Which execution started which: what holds, frees or ends a run does so with its sub-diagrams.
+
+A run that is paused is acknowledged as paused only when the runs of its sub-diagrams are, too; so
+behind the acknowledgement no node of any of them starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from dipeo_server.domains.execution.events import (
+    TERMINAL,
+    ExecutionStatusChanged,
+    NodeInterrupted,
+    NodeStarted,
+    Recorded,
+)
+from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
+from dipeo_server.domains.execution.interventions import PauseMode
+from dipeo_server.domains.execution.signals import (
+    AbortRequested,
+    PauseRequested,
+    ResumeRequested,
+    Signal,
+)
+from dipeo_server.domains.execution.state import ExecutionState
+from dipeo_server.domains.execution.status import ExecutionStatus
+from dipeo_server.errors import DipeoError
+
+log = structlog.get_logger(__name__)
+
+Tell = Callable[[ExecutionID, Signal], Awaitable[object]]
+"""Tells an execution something, and comes back when it is durable. Raises DipeoError."""
+
+_PARENT_PAUSED = "the run that started it was paused"
+_PARENT_ENDED = "its parent ended"
+
+
+class Family:
+    """The executions of this process that were started by others, and what their parents do."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._children: defaultdict[ExecutionID, dict[ExecutionID, NodeRun]] = defaultdict(dict)
+        self._parents: dict[ExecutionID, ExecutionID] = {}
+        self._held: set[ExecutionID] = set()
+        self._put_off: defaultdict[ExecutionID, set[NodeRun]] = defaultdict(set)
+        self._telling: defaultdict[ExecutionID, set[asyncio.Task[None]]] = defaultdict(set)
+
+    def adopt(self, child: ExecutionID, parent: ExecutionID, run: NodeRun) -> None:
+        """A child begins to live, started by that visit of its parent."""
+        self._children[parent][child] = run
+        self._parents[child] = parent
+
+    def take_over(self, state: ExecutionState) -> None:
+        """An execution is recovered: where it stands, and whose child it is."""
+        if state.is_paused and state.ending is None:
+            self._held.add(state.id)
+        if state.parent_id is not None and state.parent is not None:
+            self.adopt(state.id, state.parent_id, state.parent)
+
+    def forget(self, execution_id: ExecutionID) -> None:
+        """An execution is not served any more."""
+        parent = self._parents.pop(execution_id, None)
+        if parent is not None and parent in self._children:
+            self._children[parent].pop(execution_id, None)
+        self._children.pop(execution_id, None)
+        self._put_off.pop(execution_id, None)
+        self._held.discard(execution_id)
+
+    def is_held(self, execution_id: ExecutionID) -> bool:
+        """Is it paused, as far as is committed?"""
+        return execution_id in self._held
+
+    def is_put_off(self, parent: ExecutionID, run: NodeRun) -> bool:
+        """Was this visit stopped to run again later, so that its children are to be kept?"""
+        return run in self._put_off.get(parent, ())
+
+    def saw(self, execution_id: ExecutionID, events: Sequence[Recorded]) -> None:
+        """These events of an execution are committed; tells its children what follows for them."""
+        stopped: set[NodeRun] = set()
+        for recorded in events:
+            event = recorded.event
+            match event:
+                case NodeInterrupted(node_run=run, will_rerun=True):
+                    stopped.add(run)
+                case ExecutionStatusChanged():
+                    self._moved(execution_id, event, stopped)
+                case NodeStarted(node_run=run) if execution_id in self._put_off:
+                    self._started(execution_id, run)
+                case _ if isinstance(event, TERMINAL):
+                    self._held.discard(execution_id)
+                    self._spread(execution_id, lambda _: AbortRequested(reason=_PARENT_ENDED))
+                case _:
+                    pass
+        if stopped and execution_id in self._held:
+            self._put_off[execution_id] |= stopped
+            self._hold(execution_id, stopped)
+
+    async def settled(self, execution_id: ExecutionID) -> None:
+        """Comes back when the children have been told what they had to be told."""
+        while tasks := self._telling.get(execution_id):
+            await asyncio.wait(set(tasks))
+
+    # --- what follows for children --------------------------------------------------------------
+
+    def _moved(
+        self, execution_id: ExecutionID, event: ExecutionStatusChanged, stopped: set[NodeRun]
+    ) -> None:
+        if event.ending is not None:
+            self._held.discard(execution_id)
+        elif event.after is ExecutionStatus.PAUSED:
+            self._held.add(execution_id)
+            self._hold(execution_id, stopped)
+        elif event.before is ExecutionStatus.PAUSED:
+            self._held.discard(execution_id)
+            if event.step is None:  # A step frees what it runs alone, when that looks for it.
+                self._spread(execution_id, lambda _: ResumeRequested(is_by_parent=True))
+
+    def _started(self, execution_id: ExecutionID, run: NodeRun) -> None:
+        kept = {each for each in self._put_off[execution_id] if each.node != run.node}
+        if kept:
+            self._put_off[execution_id] = kept
+        else:
+            del self._put_off[execution_id]
+
+    def _hold(self, execution_id: ExecutionID, stopped: set[NodeRun]) -> None:
+        def wish(run: NodeRun) -> Signal:
+            mode = PauseMode.NOW if run in stopped else PauseMode.DRAIN
+            return PauseRequested(mode, reason=_PARENT_PAUSED, is_by_parent=True)
+
+        self._spread(execution_id, wish)
+
+    def _spread(self, execution_id: ExecutionID, wish: Callable[[NodeRun], Signal]) -> None:
+        for child, run in self._children.get(execution_id, {}).items():
+            task = asyncio.create_task(self._pass_on(child, wish(run)), name=f"tell {child}")
+            self._telling[execution_id].add(task)
+            task.add_done_callback(lambda done: self._told(execution_id, done))
+
+    def _told(self, execution_id: ExecutionID, done: asyncio.Task[None]) -> None:
+        tasks = self._telling[execution_id]
+        tasks.discard(done)
+        if not tasks:
+            del self._telling[execution_id]
+
+    async def _pass_on(self, child: ExecutionID, signal: Signal) -> None:
+        try:
+            await self._tell(child, signal)
+        except DipeoError as error:
+            # It ended by itself, or the disk is full and it will be told again by a restart.
+            log.info("child_not_told", execution_id=child, wish=type(signal).__name__, why=error)

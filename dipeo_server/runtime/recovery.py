@@ -1,0 +1,68 @@
+"""What a runner finds when it starts: every execution that has not ended, folded from its log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import structlog
+
+from dipeo_server.domains.execution.ids import ExecutionID
+from dipeo_server.domains.execution.machine.machine import ExecutionMachine
+from dipeo_server.domains.execution.ports import StateStore
+from dipeo_server.domains.execution.signals import (
+    AbortRequested,
+    PauseRequested,
+    RunnerRestarted,
+    Signal,
+)
+from dipeo_server.domains.execution.state import ExecutionState
+from dipeo_server.errors import StorageError
+from dipeo_server.runtime.history import read_patiently
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Recovered:
+    """The machines of all active executions; `unserved` says why others cannot be served."""
+
+    machines: dict[ExecutionID, ExecutionMachine] = field(default_factory=dict)
+    unserved: dict[ExecutionID, str] = field(default_factory=dict)
+
+    @property
+    def states(self) -> Iterator[ExecutionState]:
+        """Every execution as it was left."""
+        return (machine.state for machine in self.machines.values())
+
+    def wishes(self, state: ExecutionState) -> Iterator[Signal]:
+        """What to tell an execution that is taken over, in this order."""
+        parent = self.machines.get(state.parent_id) if state.parent_id else None
+        if parent is not None and parent.state.is_paused and parent.state.ending is None:
+            yield PauseRequested(is_by_parent=True)
+        yield RunnerRestarted()
+        has_parent = state.parent_id is not None and state.parent_id not in self.unserved
+        if has_parent and (parent is None or parent.state.ending is not None):
+            # The process died between the end of a parent and that of its child.
+            yield AbortRequested(reason="its parent ended")
+
+
+async def replay_active(store: StateStore) -> Recovered:
+    """Fold every execution that has not ended."""
+    found = Recovered()
+    for execution_id in await store.active():
+        try:
+            machine = ExecutionMachine.replay(await read_patiently(store, execution_id))
+        except StorageError as error:
+            found.unserved[execution_id] = error.message
+            told = {"execution_id": execution_id, "hint": error.hint}
+            log.error("execution_cannot_be_recovered", error=error.message, **told)  # noqa: TRY400 - the message says all there is to say.
+            continue
+        except Exception:
+            # One log that cannot be folded must not keep the others from running.
+            found.unserved[execution_id] = "The server's log says why."
+            log.exception("execution_cannot_be_recovered", execution_id=execution_id)
+            continue
+        if machine.last_seq > 0:
+            found.machines[execution_id] = machine
+    return found
