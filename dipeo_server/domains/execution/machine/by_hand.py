@@ -94,15 +94,21 @@ def output_for(node: ExecutableNode, value: Any) -> NodeOutput:
     ports = node.ports or (DEFAULT_PORT,)
     if len(ports) == 1:
         return NodeOutput({ports[0]: value})
-    if isinstance(value, dict) and value and all(name in ports for name in value):
-        return NodeOutput(value)
-    if isinstance(value, bool) and "condtrue" in ports:
-        return NodeOutput({"condtrue" if value else "condfalse": value})
+    if names_ports(node, value):
+        is_truth = isinstance(value, bool)
+        return NodeOutput({"condtrue" if value else "condfalse": value} if is_truth else value)
     if DEFAULT_PORT in ports:
         return NodeOutput({DEFAULT_PORT: value})
     message = f"{node.key!r} has several ports ({listed(ports)}), and the output names none."
     hint = f'Pass an object with the port that fires, such as {{"{ports[0]}": …}}.'
     raise InvalidInput(message, field=("output",), hint=hint)
+
+
+def names_ports(node: ExecutableNode, value: Any) -> bool:
+    """Does a given value say which of the node's ports fire?"""
+    if isinstance(value, bool):
+        return "condtrue" in node.ports and "condfalse" in node.ports
+    return isinstance(value, dict) and bool(value) and all(name in node.ports for name in value)
 
 
 # --- what may be done where ---------------------------------------------------------------------

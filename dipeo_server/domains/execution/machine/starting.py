@@ -8,8 +8,11 @@ from dipeo_server.domains.execution.events import (
     Event,
     ExecutionStatusChanged,
     NodeMaxIterationsReached,
+    NodeOutputSet,
     NodeStarted,
+    ObservedError,
 )
+from dipeo_server.domains.execution.machine.initial import recalled
 from dipeo_server.domains.execution.machine.limits import exceeded
 from dipeo_server.domains.execution.machine.stepping import breaks_before
 from dipeo_server.domains.execution.machine.visits import next_run
@@ -40,10 +43,14 @@ def _start(state: ExecutionState, ready: Iterable[int]) -> tuple[Event, ...]:
         if places <= 0:
             break  # However many are ready, an event costs no more than the places there are.
         run, limit = next_run(state, index)
+        known = recalled(state, index, run) if state.initial else None
         if limit is not None:
             found.append(NodeMaxIterationsReached(run, limit))
+        elif isinstance(known, NodeOutputSet):
+            found.append(known)
         elif steps > 0:
             places, steps = places - 1, steps - 1
+            found.extend(() if known is None else (ObservedError(known, run),))
             found.append(NodeStarted(run))
     if found or steps > 0 or limit_hit is None:
         return tuple(found)
