@@ -1,0 +1,72 @@
+"""A runner of a program's own: node types, ports and a store, without a server around them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from dipeo_server.domains.execution import handlers
+from dipeo_server.domains.execution.expression import Expression, ExpressionError
+from dipeo_server.domains.execution.ports import StateStore
+from dipeo_server.domains.execution.registry import HandlerRegistry, Registration
+from dipeo_server.runtime.child_loader import ChildLoader
+from dipeo_server.runtime.clock import SystemClock
+from dipeo_server.runtime.code_runner import ProcessCodeRunner
+from dipeo_server.runtime.files import BaseDirFiles
+from dipeo_server.runtime.llm import model_services_from_env
+from dipeo_server.runtime.local import LocalRunner, RunnerPorts
+from dipeo_server.storage.memory import MemoryStore
+
+NODES_GROUP: Final = "dipeo_server.nodes"
+"""Entry-point group of packages that bring node types."""
+
+
+def registry_with(own: Iterable[Registration]) -> HandlerRegistry:
+    """Every node type that a server would have, and some of one executor alone."""
+    packages = [entry.load() for entry in metadata.entry_points(group=NODES_GROUP)]
+    known = HandlerRegistry.discover([handlers, *packages])
+    for entry in own:
+        known.register(entry)
+    return known.freeze()
+
+
+def check_expression(source: str) -> str | None:
+    """What is wrong with an expression, or None."""
+    try:
+        Expression.parse(source)
+    except ExpressionError as error:
+        return error.message
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Hosting:
+    """What a run of an executor is run with; a store that was not given lives in memory."""
+
+    registry: HandlerRegistry
+    store: StateStore = field(default_factory=MemoryStore)
+    base_dir: Path = field(default_factory=Path)
+
+    @asynccontextmanager
+    async def runner(self) -> AsyncIterator[LocalRunner]:
+        """A runner over the store, which stays open."""
+        files = BaseDirFiles(self.base_dir)
+        models = model_services_from_env(os.environ)
+        ports = RunnerPorts(
+            clock=SystemClock(),
+            files=files,
+            code=ProcessCodeRunner(self.base_dir, files),
+            models=models,
+            load_child=ChildLoader(files, self.registry.specs, check_expression).load,
+        )
+        runner = LocalRunner(self.store, self.registry, ports)
+        try:
+            yield runner
+        finally:
+            await runner.close()
+            await models.close()

@@ -1,0 +1,144 @@
+"""One run of an executor while it lives: its runner, its end, and the way to tell it something."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from typing import Final
+
+from dipeo_server.domains.execution.events import (
+    Event,
+    ExecutionStatusChanged,
+    PauseCause,
+    Recorded,
+)
+from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.domains.execution.runner import StartExecution
+from dipeo_server.domains.execution.signals import AbortRequested, Signal
+from dipeo_server.domains.execution.state import ExecutionView
+from dipeo_server.domains.execution.status import ExecutionStatus
+from dipeo_server.errors import ConcurrentAppend, ExecutionFinished, InvalidState
+from dipeo_server.executors.hosting import Hosting
+from dipeo_server.runtime.local import LocalRunner
+
+LIMITS: Final = frozenset({PauseCause.MAX_STEPS, PauseCause.MAX_TOKENS, PauseCause.MAX_SECONDS})
+
+_kept: Final[set[asyncio.Task[ExecutionView]]] = set()
+"""Runs go on whether or not anybody holds on to their streams and handles."""
+
+
+class AlreadyRunning(InvalidState):
+    """Somebody else runs a run of that id in this store."""
+
+    code = "ALREADY_RUNNING"
+    default_hint = "Wait for it, or give this run another thread_id."
+
+
+class LiveRun:
+    """A run that was accepted; its runner closes when it has ended."""
+
+    def __init__(
+        self, run_id: ExecutionID, runner: LocalRunner, task: asyncio.Task[ExecutionView]
+    ) -> None:
+        self.id = run_id
+        self.runner = runner
+        self._task = task
+
+    @classmethod
+    async def begun(cls, hosting: Hosting, request: StartExecution) -> LiveRun:
+        """Start a run. Raises AlreadyRunning, InvalidState, InvalidInput, StorageError."""
+        loop = asyncio.get_running_loop()
+        begun: asyncio.Future[tuple[ExecutionID, LocalRunner]] = loop.create_future()
+        task = loop.create_task(_live(hosting, request, begun), name="executor")
+        _kept.add(task)
+        task.add_done_callback(_let_go)
+        task.add_done_callback(lambda _: begun.cancel())
+        try:
+            run_id, runner = await begun
+        except asyncio.CancelledError:
+            if not task.done():
+                task.cancel()
+                raise
+            await task
+            raise
+        return cls(run_id, runner, task)
+
+    @property
+    def has_ended(self) -> bool:
+        """Is it over, and its runner closed?"""
+        return self._task.done()
+
+    async def ended(self) -> ExecutionView:
+        """The run once it has ended and its runner is closed."""
+        return await asyncio.shield(self._task)
+
+    def events(self, *, after: Seq = Seq(0)) -> AsyncGenerator[Recorded, None]:
+        """Everything that was recorded behind `after`, then live; ends behind the last event."""
+        return self.runner.events(self.id, after=after)
+
+    async def signal(self, signal: Signal) -> None:
+        """Tell the run something; answers after the commit. Raises Rejected, ExecutionFinished."""
+        if self.has_ended:
+            view = await self.ended()
+            if isinstance(signal, AbortRequested) and view.status is ExecutionStatus.ABORTED:
+                return
+            raise ExecutionFinished(f"The run has ended: {view.status}.")
+        await self.runner.signal(self.id, signal)
+
+    async def ended_within_limits(self) -> tuple[ExecutionView, PauseCause | None]:
+        """The run once it has ended, and the limit at which it was ended, if it reached one."""
+        async with aclosing(self.events()) as events:
+            async for recorded in events:
+                limit = limit_reached(recorded.event)
+                if limit is not None:
+                    return await self.stop(f"limit reached: {limit}"), limit
+        return await self.ended(), None
+
+    async def stop(self, reason: str) -> ExecutionView:
+        """End the run, whatever it does, and wait until it has ended."""
+        with suppress(InvalidState):  # Perhaps it ended by itself.
+            await self.signal(AbortRequested(reason))
+        return await self.ended()
+
+
+def limit_reached(event: Event) -> PauseCause | None:
+    """The limit at which a run pauses with this event, or None."""
+    match event:
+        case ExecutionStatusChanged(after=ExecutionStatus.PAUSED, cause=cause) if cause in LIMITS:
+            return cause
+        case _:
+            return None
+
+
+async def _live(
+    hosting: Hosting,
+    request: StartExecution,
+    begun: asyncio.Future[tuple[ExecutionID, LocalRunner]],
+) -> ExecutionView:
+    async with hosting.runner() as runner:
+        run_id = await _begin(hosting, runner, request)
+        if not begun.done():
+            begun.set_result((run_id, runner))
+        return await runner.ended(run_id)
+
+
+async def _begin(hosting: Hosting, runner: LocalRunner, request: StartExecution) -> ExecutionID:
+    wanted = request.execution_id
+    known = await hosting.store.summary(wanted) if wanted is not None else None
+    if known is not None and known.status.is_terminal:
+        message = f"The run {wanted!r} is in this store already, and has ended: {known.status}."
+        hint = "Take another thread_id, and give its results as initial_state to go on from there."
+        raise InvalidState(message, hint=hint)
+    if known is not None:
+        raise AlreadyRunning(f"The run {wanted!r} is running already.")
+    try:
+        return (await runner.start(request)).execution_id
+    except ConcurrentAppend as error:
+        raise AlreadyRunning(f"The run {wanted!r} is running already.") from error
+
+
+def _let_go(task: asyncio.Task[ExecutionView]) -> None:
+    _kept.discard(task)
+    if not task.cancelled():
+        task.exception()  # Whoever waits for the run is told; perhaps nobody does.
