@@ -15,14 +15,31 @@ from pydantic import ValidationError
 from dipeo_server.domains.diagram.executable import ExecutableNode
 from dipeo_server.domains.diagram.model import DomainNode
 from dipeo_server.domains.execution.blobs import BlobRef
-from dipeo_server.domains.execution.context import ExecutionContext, NodeReporter, Services, Visit
-from dipeo_server.domains.execution.events import Failure
+from dipeo_server.domains.execution.context import (
+    BranchSink,
+    ExecutionContext,
+    NodeReporter,
+    Services,
+    Visit,
+)
+from dipeo_server.domains.execution.events import (
+    BranchCompleted,
+    Failure,
+    ParallelCompleted,
+    ParallelStarted,
+)
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
 from dipeo_server.domains.execution.machine.results import body_of
 from dipeo_server.domains.execution.output import HandlerResult, NodeOutput, leaving
 from dipeo_server.domains.execution.registry import HandlerRegistry, Registration
 from dipeo_server.domains.execution.resolver import resolve
-from dipeo_server.domains.execution.signals import NodeRaised, NodeReport, NodeReturned, Signal
+from dipeo_server.domains.execution.signals import (
+    BranchTold,
+    NodeRaised,
+    NodeReport,
+    NodeReturned,
+    Signal,
+)
 from dipeo_server.domains.execution.state import ExecutionState
 from dipeo_server.domains.execution.status import NodeExecutionStatus
 from dipeo_server.errors import DipeoError, NodeError
@@ -121,6 +138,7 @@ class Performer:
             log=self._logbook.writer(state.id, run),
             executed=_ExecutedBefore(state.executed, run.node),
             conversation=state.conversation,
+            tell_branch=_branch_sink(run, post),
         )
         return ExecutionContext(
             state.diagram,
@@ -200,6 +218,16 @@ class _Reporter(NodeReporter):
             raise NodeError(message)
         if status is NodeExecutionStatus.COMPLETED and output is not None:
             self._post(NodeReport(self._run, plain_output(output)))
+
+
+def _branch_sink(run: NodeRun, post: Post) -> BranchSink:
+    def tell(event: ParallelStarted | BranchCompleted | ParallelCompleted) -> None:
+        if isinstance(event, BranchCompleted) and event.failure is not None:
+            failure = replace(event.failure, message=readable(event.failure.message))
+            event = replace(event, failure=failure)
+        post(BranchTold(run, event))
+
+    return tell
 
 
 async def _call(

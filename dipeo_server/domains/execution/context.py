@@ -9,7 +9,12 @@ from typing import Any, Protocol, Self
 from dipeo_server.domains.diagram.executable import ExecutableDiagram, ExecutableNode
 from dipeo_server.domains.execution.delta import StateDelta
 from dipeo_server.domains.execution.envelope import Envelope
-from dipeo_server.domains.execution.events import Failure
+from dipeo_server.domains.execution.events import (
+    BranchCompleted,
+    Failure,
+    ParallelCompleted,
+    ParallelStarted,
+)
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
 from dipeo_server.domains.execution.output import HandlerResult, Message, NodeOutput
 from dipeo_server.domains.execution.ports import (
@@ -34,6 +39,14 @@ class NodeReporter(Protocol):
         output: NodeOutput | None = None,
     ) -> None:
         """RUNNING changes nothing; COMPLETED is kept as an early result, used after a crash."""
+        ...
+
+
+class BranchSink(Protocol):
+    """Takes what a parallel group tells of its branches."""
+
+    def __call__(self, event: ParallelStarted | BranchCompleted | ParallelCompleted) -> None:
+        """One event of this NodeRun; never blocks."""
         ...
 
 
@@ -73,6 +86,7 @@ class Visit:
     log: LogSink
     executed: Mapping[str, int] = field(default_factory=dict)
     conversation: tuple[Message, ...] = ()
+    tell_branch: BranchSink | None = None
 
 
 class ExecutionContext:
@@ -198,6 +212,11 @@ class ExecutionContext:
         """Call it with (stream, text) to add a log line."""
         return self.visit.log
 
+    def tell_branch(self, event: ParallelStarted | BranchCompleted | ParallelCompleted) -> None:
+        """Record how the branches of this NodeRun fare, while it runs."""
+        if self.visit.tell_branch is not None:
+            self.visit.tell_branch(event)
+
     @property
     def idempotency_key(self) -> str:
         """The same for every attempt of this visit: send it with effects outside."""
@@ -233,4 +252,12 @@ class ExecutionContext:
         await self.services.clock.sleep(seconds)
 
 
-__all__ = ["ExecutionContext", "HandlerResult", "LogSink", "NodeReporter", "Services", "Visit"]
+__all__ = [
+    "BranchSink",
+    "ExecutionContext",
+    "HandlerResult",
+    "LogSink",
+    "NodeReporter",
+    "Services",
+    "Visit",
+]

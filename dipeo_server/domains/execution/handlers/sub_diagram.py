@@ -11,6 +11,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from dipeo_server.domains.diagram import AfterCrash, DomainNode
 from dipeo_server.domains.execution import ExecutionContext, ExecutionStatus
+from dipeo_server.domains.execution.child_runs import failure_of, format_of, mapped, output_of
 from dipeo_server.domains.execution.document_parts import PartMissing, value_at
 from dipeo_server.domains.execution.handlers import (
     NodeOutput,
@@ -20,13 +21,11 @@ from dipeo_server.domains.execution.handlers import (
 )
 from dipeo_server.domains.execution.ports import ChildResult, ChildRun
 from dipeo_server.domains.execution.prompts import rendered_path
-from dipeo_server.domains.execution.templates import build_context
 from dipeo_server.errors import LimitExceeded, NodeError
 
 BATCH_ITEMS_MAX: Final = 10_000
 
 _FORMATS: Final[Mapping[str, str | None]] = {"json": "native", "yaml": None, "yml": None, "": None}
-_TELLING_FIELDS: Final = {"connections": "light", "flow": "readable", "arrows": "native"}
 
 
 class SubDiagramFailed(NodeError):
@@ -149,9 +148,7 @@ def _child(
     document = node.props.diagram_data if path is None else None
     written = (node.props.diagram_format or "").strip().lower()
     format_ = _FORMATS.get(written, written)
-    if format_ is None and isinstance(document, Mapping):
-        format_ = next((f for field, f in _TELLING_FIELDS.items() if field in document), None)
-    return ChildRun(path, document, format_, variables, key)
+    return ChildRun(path, document, format_ or format_of(document), variables, key)
 
 
 # --- what the child gets
@@ -173,13 +170,7 @@ def _variables(node: DomainNode[SubDiagramProps], ctx: ExecutionContext) -> dict
 
 
 def _mapped(node: DomainNode[SubDiagramProps], ctx: ExecutionContext) -> dict[str, Any]:
-    names = build_context(ctx.inputs, ctx.variables)
-    try:
-        return {name: value_at(names, path) for name, path in node.props.input_mapping.items()}
-    except PartMissing as missing:
-        known = ", ".join(sorted(ctx.inputs)) or "none"
-        message = f"{node.key!r}: input_mapping: {missing.message}"
-        raise PartMissing(message, hint=missing.hint or f"Inputs: {known}.") from None
+    return mapped(repr(node.key), node.props.input_mapping, ctx)
 
 
 def _structured(value: Any) -> Any:
@@ -199,7 +190,7 @@ def _output(node: DomainNode[SubDiagramProps], name: str, result: ChildResult) -
     """Raises SubDiagramFailed, and PartMissing for a mapping to what is not there."""
     if result.status is not ExecutionStatus.COMPLETED:
         raise _failure(name, result)
-    plain = _plain_output(result)
+    plain = output_of(result)
     if not node.props.output_mapping:
         return plain
     by_endpoint = dict(result.outputs)
@@ -207,14 +198,6 @@ def _output(node: DomainNode[SubDiagramProps], name: str, result: ChildResult) -
         target: _mapped_output(by_endpoint, plain, path)
         for target, path in node.props.output_mapping.items()
     }
-
-
-def _plain_output(result: ChildResult) -> Any:
-    if not result.outputs:
-        return result.last
-    if len(result.outputs) == 1:
-        return next(iter(result.outputs.values()))
-    return dict(result.outputs)
 
 
 def _mapped_output(by_endpoint: Mapping[str, Any], plain: Any, path: str) -> Any:
@@ -232,13 +215,7 @@ def _mapped_output(by_endpoint: Mapping[str, Any], plain: Any, path: str) -> Any
 
 
 def _failure(name: str, result: ChildResult) -> SubDiagramFailed:
-    error = result.error or {}
-    is_aborted = result.status is ExecutionStatus.ABORTED
-    code = error.get("code") or ("CANCELLED" if is_aborted else None)
-    at = f" at {error['node']!r}" if error.get("node") else ""
-    what = f"{'was aborted' if is_aborted else 'failed'}{at}"
-    why = f": {error['message']}" if error.get("message") else "."
-    message = f"The sub-diagram {name!r} ({result.execution_id}) {what}{why}"
+    code, message = failure_of(f"The sub-diagram {name!r}", result)
     return SubDiagramFailed(message, code=code)
 
 

@@ -24,6 +24,7 @@ from dipeo_server.domains.execution.handlers import (
     delay,
     endpoint,
     json_schema_validator,
+    parallel,
     start,
     sub_diagram,
     template_job,
@@ -32,7 +33,7 @@ from dipeo_server.domains.execution.handlers import (
 )
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
 from dipeo_server.domains.execution.output import HandlerResult, NodeOutput
-from dipeo_server.domains.execution.ports import ChildResult, ChildRun, LanguageModels
+from dipeo_server.domains.execution.ports import BranchEnd, ChildResult, ChildRun, LanguageModels
 from dipeo_server.domains.execution.registry import Registration, declared
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import NodeError
@@ -45,6 +46,7 @@ HANDLER_MODULES = (
     delay,
     endpoint,
     json_schema_validator,
+    parallel,
     start,
     sub_diagram,
     template_job,
@@ -92,6 +94,7 @@ class Children:
     behaviour: Behaviour
     started: list[ChildRun] = field(default_factory=list)
     at_once: int | None = None
+    order: Sequence[int] = ()
 
     async def run(self, child: ChildRun) -> ChildResult:
         self.started.append(child)
@@ -109,6 +112,24 @@ class Children:
                 ends.append(error)
         return ends
 
+    async def run_branches(
+        self,
+        branches: Sequence[ChildRun],
+        tell: Callable[[int, BranchEnd], None],
+        *,
+        max_concurrent: int,
+        is_fail_fast: bool,
+    ) -> None:
+        self.at_once = max_concurrent
+        for index in self.order or range(len(branches)):
+            try:
+                end = BranchEnd(await self.run(branches[index]), branches[index].variables)
+            except NodeError as error:
+                end = BranchEnd(error)
+            tell(index, end)
+            if is_fail_fast and not end.is_good:
+                return
+
 
 def ended(
     status: ExecutionStatus = ExecutionStatus.COMPLETED,
@@ -116,8 +137,9 @@ def ended(
     outputs: Mapping[str, Any] | None = None,
     last: Any = None,
     error: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> ChildResult:
-    return ChildResult(ExecutionID("exec_0_child"), status, outputs or {}, last, error)
+    return ChildResult(ExecutionID("exec_0_child"), status, outputs or {}, last, error, **more)
 
 
 @dataclass
