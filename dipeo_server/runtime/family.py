@@ -48,6 +48,7 @@ class Family:
         self._children: defaultdict[ExecutionID, dict[ExecutionID, NodeRun]] = defaultdict(dict)
         self._parents: dict[ExecutionID, ExecutionID] = {}
         self._held: set[ExecutionID] = set()
+        self._holds: dict[ExecutionID, int] = {}
         self._put_off: defaultdict[ExecutionID, set[NodeRun]] = defaultdict(set)
         self._telling: defaultdict[ExecutionID, set[asyncio.Task[None]]] = defaultdict(set)
 
@@ -58,6 +59,7 @@ class Family:
 
     def take_over(self, state: ExecutionState) -> None:
         """An execution is recovered: where it stands, and whose child it is."""
+        self._holds[state.id] = state.holds
         if state.is_paused and state.ending is None:
             self._held.add(state.id)
         if state.parent_id is not None and state.parent is not None:
@@ -71,6 +73,11 @@ class Family:
         self._children.pop(execution_id, None)
         self._put_off.pop(execution_id, None)
         self._held.discard(execution_id)
+        self._holds.pop(execution_id, None)
+
+    def holds_of(self, execution_id: ExecutionID) -> int:
+        """How often it was paused, as far as is committed."""
+        return self._holds.get(execution_id, 0)
 
     def is_held(self, execution_id: ExecutionID) -> bool:
         """Is it paused, as far as is committed?"""
@@ -115,6 +122,7 @@ class Family:
             self._held.discard(execution_id)
         elif event.after is ExecutionStatus.PAUSED:
             self._held.add(execution_id)
+            self._holds[execution_id] = self.holds_of(execution_id) + 1
             self._hold(execution_id, stopped)
         elif event.before is ExecutionStatus.PAUSED:
             self._held.discard(execution_id)

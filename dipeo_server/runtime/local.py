@@ -53,6 +53,7 @@ from dipeo_server.runtime.parts import ActorParts
 from dipeo_server.runtime.perform import ConcurrencyLimits, Performer
 from dipeo_server.runtime.recovery import replay_active
 from dipeo_server.runtime.sub_diagrams import ChildExecutions, LoadChild
+from dipeo_server.runtime.watches import Watches
 
 log = structlog.get_logger(__name__)
 
@@ -88,15 +89,22 @@ class LocalRunner:
         self._ports = ports
         self._logbook = LogBook(store, ports.clock)
         self._bodies = Bodies(store.blobs)
+        self._watches = Watches()
+        self.watching = self._watches.watching
+        self._family = Family(self.tell_child)
         performer = Performer(
-            registry, self._services, self._logbook, self._bodies, limits or ConcurrencyLimits()
+            registry,
+            self._services,
+            self._logbook,
+            self._bodies,
+            limits or ConcurrencyLimits(),
+            self._family.holds_of,
         )
         self._parts = ActorParts(store, performer, ports.clock, idle_seconds, self._forget)
         self._actors: dict[ExecutionID, ExecutionActor] = {}
         self._feeds: dict[ExecutionID, EventFeed] = {}
         self._ended: OrderedDict[ExecutionID, ExecutionView] = OrderedDict()
         self._keys = IdempotencyKeys(store, ports.clock)
-        self._family = Family(self.tell_child)
         self._unserved: dict[ExecutionID, str] = {}
         self.is_closing = False
 
@@ -361,6 +369,7 @@ class LocalRunner:
 
     def _committed(self, execution_id: ExecutionID, events: Sequence[Recorded]) -> None:
         self._family.saw(execution_id, events)
+        self._watches.saw(execution_id, events)
 
     def _forget(self, execution_id: ExecutionID, left: ExecutionView | None) -> None:
         """An actor has nothing left to do; `left` is its execution, where all of it is durable."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -35,6 +35,7 @@ from dipeo_server.domains.execution.registry import HandlerRegistry, Registratio
 from dipeo_server.domains.execution.resolver import resolve
 from dipeo_server.domains.execution.signals import (
     BranchTold,
+    NodePutOff,
     NodeRaised,
     NodeReport,
     NodeReturned,
@@ -86,7 +87,10 @@ class Performer:
         logbook: LogBook,
         bodies: Bodies,
         limits: ConcurrencyLimits,
+        holds_of: Callable[[ExecutionID], int],
     ) -> None:
+        """`holds_of` tells how often an execution was paused, as far as is committed."""
+        self._holds_of = holds_of
         self._registry = registry
         self._services = services
         self._logbook = logbook
@@ -97,8 +101,11 @@ class Performer:
             for type_, count in limits.per_type.items()
         }
 
-    async def run(self, state: ExecutionState, run: NodeRun, post: Post) -> Signal:
-        """The NodeRun's outcome; only our own cancellation leaves this as an exception."""
+    async def run(self, state: ExecutionState, run: NodeRun, holds: int, post: Post) -> Signal:
+        """The NodeRun's outcome; only our own cancellation leaves this as an exception.
+
+        `holds`: how often the execution had been paused when this was due.
+        """
         node = state.diagram.get_node(run.node)
         entry = self._registry.get(node.type)
         if entry is None:
@@ -107,6 +114,8 @@ class Performer:
         try:
             async with self._place(entry):
                 context = await self._context(state, node, run, post)
+                if self._holds_of(state.id) > holds:
+                    return NodePutOff(run)  # It waited for a place, and somebody paused the run.
                 result = await _call(entry, node, context)
             return await self._returned(node, run, result, context)
         except asyncio.CancelledError as error:

@@ -106,7 +106,8 @@ class Reconciler:
         """What to do for a command."""
         match command:
             case RunNode(node_run=run):
-                return partial(self._performer.run, self._seen(), run, self._post)
+                state = self._seen()
+                return partial(self._performer.run, state, run, state.holds, self._post)
             case SetTimer(node_run=run, due_at=due_at):
                 return partial(self._wait_until, due_at, TimerFired(run))
             case SetBudgetTimer(due_at=due_at):

@@ -10,6 +10,7 @@ from dipeo_server.domains.execution.context import ExecutionContext
 from dipeo_server.domains.execution.events import (
     Event,
     ExecutionStatusChanged,
+    NodeInterrupted,
     NodeStarted,
     PauseCause,
 )
@@ -24,6 +25,7 @@ from dipeo_server.domains.execution.signals import (
 )
 from dipeo_server.domains.execution.state import ExecutionView
 from dipeo_server.domains.execution.status import ExecutionStatus
+from dipeo_server.runtime.perform import ConcurrencyLimits
 from dipeo_server.storage.memory import MemoryStore
 from tests.runtime.world import SECONDS_MAX, Deed, Gate, World, soon, world
 
@@ -145,3 +147,19 @@ async def test_a_new_runner_holds_what_was_held() -> None:
         gate.opened.set()
         await running.runner.signal(parent, ResumeRequested())
         assert (await running.ended(parent)).status is _E.COMPLETED
+
+
+async def test_what_waits_for_a_place_is_not_entered_behind_a_pause() -> None:
+    gate = Gate()
+    limits = ConcurrencyLimits(total=1)
+    async with world(MemoryStore(), {"a": gate}, limits=limits) as running:
+        id_ = await running.start("s -> a -> e; s -> b -> e")
+        await gate.reached.wait()
+        await running.until(id_, NodeStarted, "b")
+        await running.runner.signal(id_, PauseRequested())
+        gate.opened.set()
+        await running.until(id_, NodeInterrupted, "b")
+        assert "b" not in running.visits.entered
+        await running.runner.signal(id_, ResumeRequested())
+        assert (await running.ended(id_)).status is _E.COMPLETED
+        assert running.visits.entered.count("b") == 1

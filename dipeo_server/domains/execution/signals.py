@@ -81,6 +81,13 @@ class NodeStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class NodePutOff:
+    """A handler was not entered, since the run had been paused before it got its place."""
+
+    node_run: NodeRun
+
+
+@dataclass(frozen=True, slots=True)
 class NodeReport:
     """A handler told its result before it returned (`update_node_status`)."""
 
@@ -249,6 +256,7 @@ Signal: TypeAlias = (
     | NodeReturned
     | NodeRaised
     | NodeStopped
+    | NodePutOff
     | NodeReport
     | BranchTold
     | TimerFired

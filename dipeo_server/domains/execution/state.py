@@ -185,11 +185,12 @@ class ExecutionState:
     `ready` holds nodes that may start (in order: a dict would look at every place that a node has
     left before it finds the first), `skips` nodes whose paths are dead, `notices`
     observations that are not told yet; `touched` the nodes whose command may have changed since
-    the runner last looked. `stepping` is the one visit that may run while everything else is held;
-    `hits` the breakpoints that have been hit, by node index, occurrence and side. `busy_seconds`
-    is how long the run was RUNNING until `busy_since`, since when it is again. `early_decisions`
-    are those that can still be used, oldest first. `closed` holds what loops had when they ended,
-    `displaced` what an exit held before its newest token: so a failure can be taken back.
+    the runner last looked. `holds` counts the pauses; `stepping` is the one visit that may run
+    while everything else is held; `hits` are the breakpoints that have been hit, by node index,
+    occurrence and side. `busy_seconds` is how long the run was RUNNING until `busy_since`, since
+    when it is again. `early_decisions` are those that can still be used, oldest first.
+    `closed` holds what loops had when they ended, `displaced` what an exit held before its newest
+    token: so a failure can be taken back.
     """
 
     id: ExecutionID
@@ -220,6 +221,7 @@ class ExecutionState:
     ending_actor: str | None = None
     pause_reason: str | None = None
     pause_cause: PauseCause | None = None
+    holds: int = 0
     stepping: NodeRun | None = None
     breakpoints: tuple[Breakpoint, ...] = ()
     hits: set[tuple[int, int, BreakpointWhen]] = field(default_factory=set)

@@ -27,6 +27,7 @@ from dipeo_server.domains.execution.signals import (
     BudgetTimePassed,
     DecisionMade,
     DecisionRevoked,
+    NodePutOff,
     NodeRaised,
     NodeReport,
     NodeReturned,
@@ -75,6 +76,8 @@ def decide(  # noqa: C901 - one case per signal, each a single call.
             events = outcomes.reported(state, signal, now)
         case NodeStopped():
             events = outcomes.stopped(state, signal)
+        case NodePutOff():
+            events = outcomes.put_off(state, signal)
         case BranchTold():
             events = outcomes.branch_told(state, signal)
         case TimerFired():

@@ -35,6 +35,7 @@ from dipeo_server.domains.execution.output import (
 )
 from dipeo_server.domains.execution.signals import (
     BranchTold,
+    NodePutOff,
     NodeRaised,
     NodeReport,
     NodeReturned,
@@ -94,6 +95,15 @@ def stopped(state: ExecutionState, signal: NodeStopped) -> tuple[Event, ...]:
     if running_node(state, signal.node_run) is None or state.ending is None:
         return ()
     return _stopped(signal.node_run, signal.reason)
+
+
+def put_off(state: ExecutionState, signal: NodePutOff) -> tuple[Event, ...]:
+    """A handler was not entered: it runs when the run goes on, or is given up with it."""
+    if running_node(state, signal.node_run) is None:
+        return ()
+    if state.ending is not None:
+        return _stopped(signal.node_run, state.ending.cause)
+    return (NodeInterrupted(signal.node_run, "paused before it began", will_rerun=True),)
 
 
 def _stopped(run: NodeRun, reason: str) -> tuple[Event, ...]:

@@ -33,6 +33,7 @@ def status_changed(state: ExecutionState, event: ExecutionStatusChanged, at: dat
     is_paused = event.after is ExecutionStatus.PAUSED
     state.pause_reason = event.reason if is_paused else None
     state.pause_cause = event.cause if is_paused else None
+    state.holds += is_paused
     state.stepping = event.step
     # A pause holds back due retries; leaving it lets their timers run again.
     state.touched.update(state.waiting)
