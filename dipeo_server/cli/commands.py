@@ -103,10 +103,15 @@ def run(  # noqa: PLR0913 - one parameter for each option of the command
     answer: options.AnswersOption = None,
     approve: options.Approve = None,
     max_steps: options.MaxSteps = None,
+    max_tokens: options.MaxTokens = None,
+    max_time: options.MaxTime = None,
+    pause: options.Pause = False,
+    break_: options.Breaks = None,
     error_strategy: options.ErrorStrategy = None,
     server: options.Server = None,
     store: options.RunStore = None,
     base_dir: options.BaseDir = None,
+    log: options.Log = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -121,6 +126,7 @@ def run(  # noqa: PLR0913 - one parameter for each option of the command
       dipeo-server run examples/loop.light.yaml --var number=100
       dipeo-server run examples/approval.light.yaml --answer 'topic=Spring sale' --approve auto
       dipeo-server run examples/loop.light.yaml --json | jq .status
+      dipeo-server run agents.light.yaml --max-tokens 50000 --break pay --server 127.0.0.1:8000
 
     Exit codes: 0 COMPLETED, 1 FAILED (or the server cannot be reached), 2 wrong usage or an
     invalid diagram, 3 ABORTED, 4 left WAITING for a person or PAUSED, 75 the store is open
@@ -136,11 +142,16 @@ def run(  # noqa: PLR0913 - one parameter for each option of the command
         answers=answer or (),
         approve=approve,
         max_steps=max_steps,
+        max_tokens=max_tokens,
+        max_time=max_time,
+        breakpoints=break_ or (),
+        is_paused=pause,
         error_strategy=error_strategy,
         store=store,
         base_dir=base_dir or Path(),
         as_json=as_json,
         is_quiet=quiet,
+        shows_log=log,
     )
     raise typer.Exit(run_diagram(wanted))
 

@@ -272,6 +272,7 @@ def _lines(barrier: Mapping[str, Any]) -> list[str]:
 
 def _early_line(early: Mapping[str, Any]) -> str:
     visit = "every visit" if early["occurrence"] is None else f"visit {early['occurrence']}"
-    uses = f", {early['usesLeft']} uses left" if early["usesLeft"] is not None else ""
+    left = early["usesLeft"]
+    uses = "" if left is None else f", {left} use{'' if left == 1 else 's'} left"
     until = f", until {early['expiresAt']}" if early["expiresAt"] else ""
     return f"{early['action']} at {early['nodeKey']}, {visit}{uses}{until}  {early['id']}"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dipeo_server.cli.standing import Standing, WaitingBarrier
+from dipeo_server.cli.client import endpoint
+from dipeo_server.cli.remote_options import DEFAULT_URL
+from dipeo_server.cli.standing import Pause, Standing, WaitingBarrier
 from dipeo_server.cli.terminal import prompt_text
-
-DEFAULT_URL = "http://127.0.0.1:8000/graphql"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,13 @@ class Place:
         """Is the run still there when this command has ended?"""
         return self.store not in {"memory:", "memory"}
 
+    def command(self, *words: str) -> str:
+        """A command of this program for the run's server, which need not be named always."""
+        usual = os.environ.get("DIPEO_URL") or DEFAULT_URL
+        url = self.url or DEFAULT_URL
+        where = [] if endpoint(url) == usual else ["--url", url]
+        return shlex.join(["dipeo-server", *words, *where])
+
 
 def directions(standing: Standing, place: Place) -> Iterator[str]:
     """Lines that name every barrier and pause, and the commands that let the run go on."""
@@ -35,8 +42,8 @@ def directions(standing: Standing, place: Place) -> Iterator[str]:
         again = f", visit {barrier.occurrence}" if barrier.occurrence > 1 else ""
         yield f"Waiting for {question} at {barrier.key!r}{again}: {prompt_text(barrier)}"
         yield f"  in a new run:  {_in_a_new_run(barrier, place)}"
-    for execution_id in standing.paused:
-        yield f"{execution_id} is paused."
+    for pause in standing.paused:
+        yield f"{pause.execution_id} is paused{f' ({pause.cause})' if pause.cause else ''}."
     if place.is_kept:
         yield from _in_this_run(standing, place)
 
@@ -46,12 +53,13 @@ def _in_this_run(standing: Standing, place: Place) -> Iterator[str]:
         command = ["dipeo-server", "serve", "--store", place.store, "--base-dir", place.base_dir]
         yield f"  to let this run go on, serve its store:  {shlex.join(command)}"
     for barrier in standing.barriers:
-        yield f"  in this run:  {_post(_approving(barrier), place)}"
-    for execution_id in standing.paused:
-        yield f"  in this run:  {_post(_resuming(execution_id), place)}"
-
-
-_ERRORS = "{ errors { message } }"
+        answer = ["--answer", "VALUE"] if barrier.wants_answer else []
+        yield f"  in this run:   {place.command('approve', barrier.id, *answer)}"
+        yield f"            or:  {place.command('reject', barrier.id, '--reason', 'WHY')}"
+    for pause in standing.paused:
+        yield f"  in this run:   {place.command('resume', pause.execution_id, *_more(pause))}"
+        yield f"            or:  {place.command('step', pause.execution_id)}"
+        yield f"            or:  {place.command('abort', pause.execution_id)}"
 
 
 def _in_a_new_run(barrier: WaitingBarrier, place: Place) -> str:
@@ -61,18 +69,14 @@ def _in_a_new_run(barrier: WaitingBarrier, place: Place) -> str:
     return shlex.join(["dipeo-server", "run", place.file, "--answer", value])
 
 
-def _resuming(execution_id: str) -> str:
-    return (
-        f"mutation {{ resumeExecution(id: {json.dumps(execution_id)}, maxSteps: 10000) {_ERRORS} }}"
-    )
-
-
-def _approving(barrier: WaitingBarrier) -> str:
-    answer = ', answer: "VALUE"' if barrier.wants_answer else ""
-    return f"mutation {{ approveBarrier(id: {json.dumps(barrier.id)}{answer}) {_ERRORS} }}"
-
-
-def _post(document: str, place: Place) -> str:
-    url = place.url or DEFAULT_URL
-    body = json.dumps({"query": document})
-    return shlex.join(["curl", "-s", url, "-H", "content-type: application/json", "-d", body])
+def _more(pause: Pause) -> list[str]:
+    """Twice the limit that paused the run; with the same one it would be paused at once."""
+    match pause.cause:
+        case "max_steps":
+            return ["--max-steps", str(2 * pause.max_steps)]
+        case "max_tokens" if pause.max_tokens is not None:
+            return ["--max-tokens", str(2 * pause.max_tokens)]
+        case "max_seconds" if pause.max_seconds is not None:
+            return ["--max-time", f"{2 * pause.max_seconds:g}s"]
+        case _:
+            return []

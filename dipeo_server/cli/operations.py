@@ -28,6 +28,7 @@ _EVENT: Final = """
     ... on LimitRaised { maxSteps maxTokens maxTime actor }
     ... on ParallelStarted { nodeKey visit: occurrence branches }
     ... on BranchCompleted { nodeKey visit: occurrence branch isSuccess duration }
+    ... on StateChanged { variable: key isDeleted }
     ... on ExecutionFailed { failure: error { code message } }
     ... on ExecutionAborted { changeReason: reason }
 """
@@ -98,6 +99,10 @@ query Survey($id: ID!) {
   execution(id: $id) {
     id
     status
+    pauseCause
+    maxSteps
+    maxTokens
+    maxTime
     nodeStates(statuses: [RUNNING, WAITING]) { nodeKey status node { label type } }
     barriers(status: WAITING) { id nodeKey occurrence prompt answerSchema }
     children(first: 100) { nodes { id isActive } }

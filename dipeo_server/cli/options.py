@@ -114,6 +114,32 @@ Approve: TypeAlias = Annotated[
 MaxSteps: TypeAlias = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Pause after so many node runs.")
 ]
+MaxTokens: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--max-tokens", metavar="N", min=1, help="Pause once models used so many tokens."),
+]
+MaxTime: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--max-time",
+        metavar="D",
+        help="Pause after so much time RUNNING, waiting not counted: 90s, 5m, 1h30m.",
+    ),
+]
+Pause: TypeAlias = Annotated[
+    bool, typer.Option("--pause", help="Start paused: nothing runs before `step` or `resume`.")
+]
+Breaks: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--break",
+        metavar="NODE",
+        help="Pause before NODE; NODE:after behind it, NODE=CONDITION where it holds. Repeatable.",
+    ),
+]
+Log: TypeAlias = Annotated[
+    bool, typer.Option("--log", help="Show what nodes print as they print it, on stderr.")
+]
 ErrorStrategy: TypeAlias = Annotated[
     Strategy | None,
     typer.Option(

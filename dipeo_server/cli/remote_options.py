@@ -48,15 +48,3 @@ JsonLines: TypeAlias = Annotated[
 NoWait: TypeAlias = Annotated[
     bool, typer.Option("--no-wait", help="Do not wait for the end of it; what is asked is done.")
 ]
-MaxTokens: TypeAlias = Annotated[
-    int | None,
-    typer.Option("--max-tokens", metavar="N", min=1, help="Pause once models used so many tokens."),
-]
-MaxTime: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--max-time",
-        metavar="D",
-        help="Pause after so much time RUNNING, waiting not counted: 90s, 5m, 1h30m.",
-    ),
-]

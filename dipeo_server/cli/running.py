@@ -6,6 +6,7 @@ import asyncio
 import sys
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from dipeo_server.cli import report
@@ -15,6 +16,7 @@ from dipeo_server.cli.directions import Place, directions
 from dipeo_server.cli.following import Follower
 from dipeo_server.cli.homes import Home, home_for
 from dipeo_server.cli.interrupts import Interrupts
+from dipeo_server.cli.log_tail import tailed
 from dipeo_server.cli.operations import PROBLEMS, RESULT, RUN
 from dipeo_server.cli.outcome import ExitCode, Unusable, exit_code_of, tell, tell_error
 from dipeo_server.cli.policy import ApprovePolicy
@@ -139,8 +141,10 @@ class _Run:
         follower = Follower(client, execution_id, self._progress, decider)
         self._interrupts.first = lambda: follower.abort("interrupted (Ctrl-C)")
         self._progress.begin(execution_id, nodes)
+        tail = tailed(client, execution_id) if self._options.shows_log else nullcontext()
         try:
-            return await follower.follow(nodes)
+            async with tail:
+                return await follower.follow(nodes)
         finally:
             self._progress.end()
 
@@ -173,8 +177,8 @@ def progress_for(options: RunOptions) -> Progress:
     stream = sys.stderr if options.as_json else sys.stdout
     if options.is_quiet:
         return NoProgress()
-    if not stream.isatty():
-        return LineProgress(stream)
+    if not stream.isatty() or options.shows_log:
+        return LineProgress(stream)  # Lines of nodes and a table would write over one another.
     from dipeo_server.cli.live import LiveProgress
 
     return LiveProgress(stream)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dipeo_server.cli.client import GraphQLClient, RequestRefused
+from dipeo_server.cli.durations import seconds_of
 from dipeo_server.cli.operations import SURVEY
 
 SUB_DIAGRAM: Final = "SUB_DIAGRAM"
@@ -31,15 +32,26 @@ class WaitingBarrier:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """What holds an execution, and the limits it has."""
+
+    execution_id: str
+    cause: str | None
+    max_steps: int
+    max_tokens: int | None
+    max_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """`is_held`: nothing goes on by itself until a person decides a barrier or resumes a run.
 
-    `paused` are the ids of the executions that a pause holds.
+    `paused` are the executions that a pause holds.
     """
 
     is_held: bool
     barriers: tuple[WaitingBarrier, ...] = ()
-    paused: tuple[str, ...] = ()
+    paused: tuple[Pause, ...] = ()
 
 
 async def survey(client: GraphQLClient, execution_id: str) -> Standing:
@@ -53,11 +65,21 @@ async def survey(client: GraphQLClient, execution_id: str) -> Standing:
         for child in execution["children"]["nodes"]
         if child["isActive"]
     ]
-    paused = (execution_id,) if execution["status"] == "PAUSED" else ()
+    paused = (_pause(execution),) if execution["status"] == "PAUSED" else ()
     return Standing(
         is_held=_is_held(execution, children),
         barriers=(*_barriers(execution), *(each for child in children for each in child.barriers)),
         paused=(*paused, *(each for child in children for each in child.paused)),
+    )
+
+
+def _pause(execution: Mapping[str, Any]) -> Pause:
+    return Pause(
+        execution["id"],
+        execution["pauseCause"],
+        execution["maxSteps"],
+        execution["maxTokens"],
+        seconds_of(execution["maxTime"]),
     )
 
 

@@ -23,7 +23,7 @@ from dipeo_server.cli.remote import (
     missing,
     write_line,
 )
-from dipeo_server.cli.telling import Event, told
+from dipeo_server.cli.telling import Event, pause_words, told
 
 _FACTS: Final = (
     "id status isActive lastSequence availableActions pauseCause pauseReason "
@@ -239,8 +239,7 @@ async def _nodes(client: GraphQLClient, execution_id: str) -> Document:
 
 def _told(execution: Document) -> Told:
     """A line such as `PAUSED  exec_…  (user: look at the prices)`, and one for each barrier."""
-    cause, reason = execution["pauseCause"], execution["pauseReason"]
-    why = ": ".join(str(part) for part in (cause, reason) if part)
+    why = pause_words(execution["pauseCause"], execution["pauseReason"])
     note = f"  ({why})" if why and execution["status"] == "PAUSED" else ""
     lines = [f"{execution['status']}  {execution['id']}{note}"]
     lines += [

@@ -41,6 +41,18 @@ def failure_of(event: Event) -> str:
     return f"{failure['code']}: {failure['message']}"
 
 
+def log_line(line: Event) -> str:
+    """`node #2 | text`; what is no standard output is named: `node (stderr) | text`."""
+    visit = f" #{line['occurrence']}" if line["occurrence"] > 1 else ""
+    stream = f" ({line['stream']})" if line["stream"] != "stdout" else ""
+    return f"{line['nodeKey']}{visit}{stream} | {line['text']}"
+
+
+def pause_words(cause: str | None, reason: str | None) -> str:
+    """What paused a run and why, each once: `user: too dear`; nothing where neither is known."""
+    return ": ".join(dict.fromkeys(part for part in (cause, reason) if part))
+
+
 def _by(event: Event, *more: object) -> str:
     """`(by ann, too dear)`; nothing where neither who nor why is known."""
     who = f"by {event['actor']}" if event.get("actor") else None
@@ -49,7 +61,7 @@ def _by(event: Event, *more: object) -> str:
 
 
 def _status_changed(event: Event) -> str | None:
-    reason = ": ".join(part for part in (event.get("cause"), event.get("changeReason")) if part)
+    reason = pause_words(event.get("cause"), event.get("changeReason"))
     if event["from"] == event["to"]:
         return _line("stopping", f"({reason})" if reason else "")
     quiet = event["to"] in {"STARTED", "RUNNING", "WAITING"} and not reason

@@ -13,13 +13,13 @@ from dipeo_server.cli.event_fields import STORED_WHOLE_EVENTS, WHOLE_EVENTS, ren
 from dipeo_server.cli.events import events, log_lines
 from dipeo_server.cli.operations import EVENTS, EXECUTIONS, LOGS, STORED_EVENTS, STORED_LOGS
 from dipeo_server.cli.outcome import ExitCode, Unusable
-from dipeo_server.cli.remote import Document, Remote, Told, carry_out, given, missing, write_line
+from dipeo_server.cli.pages import stored
+from dipeo_server.cli.remote import Document, Remote, Told, carry_out, given, write_line
 from dipeo_server.cli.report import in_one_line
-from dipeo_server.cli.steering import key_of, now
-from dipeo_server.cli.telling import Event, told
+from dipeo_server.cli.steering import key_of
+from dipeo_server.cli.telling import Event, log_line, told
 
 PAGE: Final = 100
-LINES_PAGE: Final = 1_000
 STATUSES: Final = (
     "PENDING",
     "STARTED",
@@ -93,17 +93,14 @@ def _moment(text: str) -> datetime:
 
 def show_events(remote: Remote, execution_id: str, *, after: int, is_following: bool) -> ExitCode:
     """Tell the events of a run: those that are stored, and the rest where it `is_following`."""
-    live, stored = (
-        (WHOLE_EVENTS, STORED_WHOLE_EVENTS) if remote.as_json else (EVENTS, STORED_EVENTS)
-    )
+    live, kept = (WHOLE_EVENTS, STORED_WHOLE_EVENTS) if remote.as_json else (EVENTS, STORED_EVENTS)
 
     async def work(client: GraphQLClient) -> None:
         if is_following:
-            await now(client, execution_id)
             source = events(client, execution_id, str(after), live)
         else:
             variables = {"id": execution_id, "after": str(after)}
-            source = _stored(client, stored, "events", variables)
+            source = stored(client, kept, "events", variables)
         await _write(source, _event_as_json if remote.as_json else _event_line)
 
     return carry_out(remote, work)
@@ -118,30 +115,12 @@ def show_logs(
         key = None if node is None else await key_of(client, execution_id, node)
         variables = {"id": execution_id, "node": key, "after": None}
         if is_following:
-            await now(client, execution_id)
             source = log_lines(client, LOGS, variables)
         else:
-            source = _stored(client, STORED_LOGS, "logs", variables)
+            source = stored(client, STORED_LOGS, "logs", variables)
         await _write(source, in_one_line if remote.as_json else log_line)
 
     return carry_out(remote, work)
-
-
-async def _stored(
-    client: GraphQLClient, document: str, field: str, variables: Mapping[str, Any]
-) -> AsyncGenerator[Event, None]:
-    """Everything there is now, page after page. Raises RequestRefused, ServerUnreachable."""
-    wanted = {**variables, "first": LINES_PAGE}
-    while True:
-        execution = (await client.execute(document, wanted))["execution"]
-        if execution is None:
-            raise missing(wanted["id"])
-        page = execution[field]
-        for item in page["nodes"]:
-            yield item
-        if not page["pageInfo"]["hasNextPage"]:
-            return
-        wanted["after"] = page["pageInfo"]["endCursor"]
 
 
 async def _write(
@@ -159,15 +138,17 @@ def _event_as_json(event: Event) -> str | None:
     return in_one_line(renamed(event)) if "sequence" in event else None
 
 
+def _named(event: Event) -> str:
+    """What is not told while a run is followed, because other events say enough."""
+    kind = event["__typename"]
+    if kind == "ExecutionStatusChanged":
+        return f"{event['from'].lower()} → {event['to'].lower()}"
+    subject = event.get("variable") or event.get("nodeKey")
+    return f"{kind}  {subject}" if subject else str(kind)
+
+
 def _event_line(event: Event) -> str | None:
     if "sequence" not in event:
         return None
-    what = told(event) or event["__typename"]
+    what = told(event) or _named(event)
     return f"{event['sequence']:>6}  {_moment(event['timestamp']):%H:%M:%S.%f}  {what}"
-
-
-def log_line(line: Event) -> str:
-    """`node #2 | text`; what is no standard output is named: `node (stderr) | text`."""
-    visit = f" #{line['occurrence']}" if line["occurrence"] > 1 else ""
-    stream = f" ({line['stream']})" if line["stream"] != "stdout" else ""
-    return f"{line['nodeKey']}{visit}{stream} | {line['text']}"

@@ -9,6 +9,8 @@ from typing import Any
 
 from dipeo_server.cli import documents
 from dipeo_server.cli.assignments import Answers, variables
+from dipeo_server.cli.breakpoints import breakpoint_of
+from dipeo_server.cli.durations import iso_of
 from dipeo_server.cli.outcome import Unusable
 from dipeo_server.cli.policy import ApprovePolicy
 
@@ -23,11 +25,16 @@ class RunOptions:
     answers: Sequence[str]
     approve: ApprovePolicy | None
     max_steps: int | None
+    max_tokens: int | None
+    max_time: str | None
+    breakpoints: Sequence[str]
+    is_paused: bool
     error_strategy: str | None
     store: str | None
     base_dir: Path
     as_json: bool
     is_quiet: bool
+    shows_log: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +63,24 @@ def read_wish(options: RunOptions) -> Wish:
             }
         },
         "variables": variables(options.variables),
-        "maxSteps": options.max_steps,
+        **_limits(options),
     }
     if options.error_strategy is not None:
         wish["errorStrategy"] = options.error_strategy
+    if options.is_paused:
+        wish["startPaused"] = True
+    if options.breakpoints:
+        wish["breakpoints"] = [breakpoint_of(text, "--break") for text in options.breakpoints]
     return Wish(wish, Answers.parse(options.answers))
+
+
+def _limits(options: RunOptions) -> dict[str, Any]:
+    limits = {
+        "maxSteps": options.max_steps,
+        "maxTokens": options.max_tokens,
+        "maxTime": iso_of(options.max_time, "--max-time") if options.max_time else None,
+    }
+    return {name: limit for name, limit in limits.items() if limit is not None}
 
 
 def unknown_nodes(answers: Answers, nodes: Iterable[Mapping[str, Any]]) -> list[str]:
