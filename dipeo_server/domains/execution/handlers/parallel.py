@@ -202,8 +202,14 @@ def _delta(
     name: str, branch: Branch, began_with: Mapping[str, Any], result: ChildResult
 ) -> StateDelta:
     """What the branch did to the variables that it shares with the others."""
-    before = {key: value for key, value in began_with.items() if key not in branch.input_mapping}
-    after = {key: v for key, v in result.variables.items() if key not in branch.input_mapping}
+    before = _shared(branch, began_with)
+    after = _shared(branch, result.variables)
     puts = {k: v for k, v in after.items() if k not in before or before[k] != v}
     deletes = tuple(key for key in before if key not in after)
     return StateDelta(puts, deletes, branch=name, before=before)
+
+
+def _shared(branch: Branch, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the branch's own: what was mapped, and what its conditions note of themselves."""
+    own = branch.input_mapping
+    return {k: v for k, v in variables.items() if k not in own and not k.startswith("branch[")}
