@@ -136,7 +136,7 @@ def _visit(state: ExecutionState, node: ExecutableNode, verb: str) -> NodeRun:
     if waiting is not None:
         _check_is_no_barrier(state, waiting, verb)
         return waiting.node_run
-    if current.status is _N.FAILED and state.turns[index].phase is not Turn.OPEN:
+    if current.status is _N.FAILED:
         _check_failure(state, node)
         return NodeRun(node.key, current.occurrence, current.attempt)
     hint = None

@@ -201,9 +201,15 @@ def _take_back_failure(state: ExecutionState, node: ExecutableNode) -> None:
 
 
 def retry_scheduled(state: ExecutionState, event: NodeRetryScheduled) -> None:
-    """The visit waits for its next attempt; a failure that had gone out is taken back."""
-    _take_back_failure(state, state.diagram.get_node(event.node_run.node))
-    wait(state, Waiting(event.node_run, WaitKind.RETRY, event.due_at))
+    """The visit waits for its next attempt, or for another time; a failure is taken back."""
+    node = state.diagram.get_node(event.node_run.node)
+    waiting = Waiting(event.node_run, WaitKind.RETRY, event.due_at)
+    if node.index in state.waiting:
+        state.waiting[node.index] = waiting
+        state.touched.add(node.index)
+        return
+    _take_back_failure(state, node)
+    wait(state, waiting)
 
 
 def reached_limit(state: ExecutionState, run: NodeRun, at: datetime) -> None:

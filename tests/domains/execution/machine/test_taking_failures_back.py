@@ -8,9 +8,11 @@ from collections import Counter
 import pytest
 
 from dipeo_server.domains.execution.events import Failure
+from dipeo_server.domains.execution.ids import NodeRun
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.signals import (
     NodeRaised,
+    OutputGiven,
     PauseRequested,
     ResumeRequested,
     RetryRequested,
@@ -19,11 +21,12 @@ from dipeo_server.domains.execution.signals import (
 from dipeo_server.errors import InvalidState
 from tests.reference.generate import random_sketch
 from tests.reference.machine_run import MachineRun
+from tests.reference.outcome import output_value
 from tests.reference.sketch import Script, Sketch
 
 CAP = 6
 STEPS_MAX = 400
-DIAGRAMS = 1_600
+DIAGRAMS = 2_000
 
 
 class Mended(MachineRun):
@@ -71,6 +74,9 @@ class Mended(MachineRun):
     def _mend(self) -> None:
         node = self.rng.choice(self.broken)
         try:
+            if self.rng.random() < 0.3:
+                self._give(node)
+                return
             self.tell(RetryRequested(self.sketch.names[node], "ann"))
         except InvalidState as refusal:
             is_sure = node == self.held_failure and set(self.sketch.joins) == {"ALL"}
@@ -79,10 +85,27 @@ class Mended(MachineRun):
             raise Refused from None
         self.seen["paused" if self.state.is_paused else "going on"] += 1
         self.broken.remove(node)
+        self.held_failure = None
         self.replayed()
         if self.state.is_paused:
             self.tell(ResumeRequested())
         self.tell(TimerFired(self.state.waiting[node].node_run))
+
+    def _give(self, node: int) -> None:
+        """Give the result that the node would have had."""
+        name, occurrence = self.sketch.names[node], self.state.nodes[node].occurrence
+        refs = self.state.inputs[node]
+        inputs = {ref.edge: str(ref.envelope.value_at(ref.port)) for ref in refs}
+        value = output_value(name, occurrence, inputs)
+        port = self._port(node, NodeRun(name, occurrence))
+        self.tell(OutputGiven(name, {port: value} if port != "default" else value, "ann"))
+        self.seen["given"] += 1
+        self.inputs[node].append(inputs)
+        self.outputs[node].append(value)
+        self.broken.remove(node)
+        self.held_failure = None
+        self.completions.append(node)
+        self.replayed()
 
     def replayed(self) -> None:
         """The fold of the log is the live state."""
@@ -126,9 +149,7 @@ def test_a_run_that_was_mended_is_the_run_in_which_nothing_failed(chunk: int) ->
         assert [vars_of(block) for block in mended.state.blocks] == [
             vars_of(block) for block in expected.state.blocks
         ], where
-    assert counts["paused"] > 20
-    assert counts["going on"] > 20
-    assert counts["refused"] > 10
+    assert min(counts[name] for name in ("paused", "going on", "given", "refused")) > 10
 
 
 def vars_of(block: object) -> tuple[object, ...]:
