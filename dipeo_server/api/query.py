@@ -12,6 +12,7 @@ from strawberry.utils.str_converters import to_camel_case
 from dipeo_server.api import documents, ids
 from dipeo_server.api.context import Info, OperationContext
 from dipeo_server.api.documents import Document
+from dipeo_server.api.live_barriers import waiting_in
 from dipeo_server.api.stored import off_the_loop
 from dipeo_server.api.types.arguments import After, Before, First, Last
 from dipeo_server.api.types.described import computed, object_type
@@ -49,7 +50,6 @@ from dipeo_server.domains.diagram.problem import DiagramProblem
 from dipeo_server.domains.execution.ids import DiagramID, ExecutionID
 from dipeo_server.domains.execution.ports import ExecutionQuery
 from dipeo_server.domains.execution.state import ExecutionView
-from dipeo_server.domains.execution.status import BarrierStatus
 
 NODES_MAX: Final = PAGE_MAX
 
@@ -206,13 +206,7 @@ class Query:
 
 async def _waiting(context: OperationContext, execution_id: ExecutionID) -> list[Barrier]:
     view = await context.views.load(execution_id)
-    if view is None:
-        return []
-    return [
-        barrier(record, view.id)
-        for record in view.barriers
-        if record.status is BarrierStatus.WAITING
-    ]
+    return [] if view is None else waiting_in(view)
 
 
 async def _find(context: OperationContext, id_: str) -> Node | None:

@@ -9,13 +9,18 @@ from typing import Annotated, Final, TypeAlias, cast
 import strawberry
 
 from dipeo_server.api.context import Info, OperationContext
+from dipeo_server.api.live_barriers import barriers_of_all, barriers_of_one
+from dipeo_server.api.types.arguments import AfterLine, OneNodeKey
+from dipeo_server.api.types.control_inputs import check_node
 from dipeo_server.api.types.described import object_type, subscription
-from dipeo_server.api.types.execution import Diagram, execution_state, stored_diagram
+from dipeo_server.api.types.execution import Barrier, Diagram, execution_state, stored_diagram
+from dipeo_server.api.types.logs import LogLine, log_line, place_of
 from dipeo_server.api.types.pages import Teller
 from dipeo_server.api.types.recorded import node_key_of
 from dipeo_server.api.types.stream import ExecutionStreamItem, ResyncRequired
 from dipeo_server.domains.execution.diagram_store import no_diagram
 from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, Seq
+from dipeo_server.domains.execution.ports import LogRecord
 from dipeo_server.domains.execution.state import ExecutionView
 from dipeo_server.errors import NotFound
 
@@ -38,8 +43,10 @@ NodeKeys: TypeAlias = Annotated[
         )
     ),
 ]
-
-
+BarriersOf: TypeAlias = Annotated[
+    strawberry.ID | None,
+    strawberry.argument(description="Only barriers of this run; null = of all runs."),
+]
 WatchedDiagram: TypeAlias = Annotated[
     strawberry.ID, strawberry.argument(description="The diagram to follow.")
 ]
@@ -70,6 +77,45 @@ class Subscription:
         context.views.forget(view.id)
         wanted = None if node_keys is None else frozenset(node_keys)
         return _events(context, view.id, behind, wanted)
+
+    @subscription
+    async def execution_logs(
+        self,
+        info: Info,
+        execution_id: Followed,
+        node_key: OneNodeKey = None,
+        after: AfterLine = None,
+    ) -> AsyncIterator[LogLine]:
+        """Lines as the processes print them; completes when the run has ended and all is told.
+
+        Tokens of language models come as they arrive, in the stream `tokens`.
+        """
+        context, place = info.context, place_of(after)
+        view = await context.views.load(ExecutionID(execution_id))
+        if view is None:
+            raise NotFound(f"There is no execution {execution_id!r}.")
+        if node_key is not None:
+            check_node(node_key, view.diagram, ("nodeKey",))
+        context.views.forget(view.id)
+        return _lines(context.runner.follow_logs(view.id, after=place, node=node_key))
+
+    @subscription
+    async def barrier_waiting(
+        self, info: Info, execution_id: BarriersOf = None
+    ) -> AsyncIterator[Barrier]:
+        """Every barrier that begins to wait, after those that wait now; none is told twice.
+
+        One that was decided in the meantime is told as it stands. For one run it completes with
+        that run.
+        """
+        context = info.context
+        if execution_id is None:
+            return barriers_of_all(context)
+        view = await context.views.load(ExecutionID(execution_id))
+        if view is None:
+            raise NotFound(f"There is no execution {execution_id!r}.")
+        context.views.forget(view.id)
+        return barriers_of_one(context, view)
 
     @subscription
     async def diagram_changed(
@@ -113,6 +159,19 @@ async def _events(
                 context.connection.last_sequence = recorded.seq
             else:
                 teller.pass_over(recorded)
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
+
+
+async def _lines(source: AsyncIterator[LogRecord]) -> AsyncIterator[LogLine]:
+    count = 0
+    try:
+        async for record in source:
+            count += 1
+            if count % EVENTS_PER_TURN == 0:
+                await asyncio.sleep(0)
+            yield log_line(record)
     finally:
         if isinstance(source, AsyncGenerator):
             await source.aclose()

@@ -21,6 +21,7 @@ from dipeo_server.api.types.outcome import (
     execution_error,
     token_usage,
 )
+from dipeo_server.domains.diagram.fingerprint import node_fingerprint
 from dipeo_server.domains.execution import resolver, state
 from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.status import NodeExecutionStatus
@@ -126,6 +127,15 @@ class NodeState:
     def node(self) -> DiagramNode | None:
         """The node in the diagram."""
         return self.whole.graph.node(self.node_key)
+
+    @computed
+    def fingerprint(self) -> str:
+        """What its result rests on: the same as long as its settings and incoming edges are.
+
+        Pass it with a result in `initialState`, so that a changed node runs again.
+        """
+        diagram = self.whole.graph.diagram
+        return node_fingerprint(diagram, diagram.get_node(self.node_key))
 
     @computed
     def output(self) -> Envelope | None:

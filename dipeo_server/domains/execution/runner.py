@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -67,6 +68,15 @@ class Accepted:
     is_repeat: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Something was committed: the first and the last event of the kinds that are watched."""
+
+    execution_id: ExecutionID
+    first: Seq
+    last: Seq
+
+
 class Runner(Protocol):
     """Runs executions; every answer is given after the commit."""
 
@@ -93,6 +103,13 @@ class Runner(Protocol):
 
     def events(self, execution_id: ExecutionID, *, after: Seq = Seq(0)) -> AsyncIterator[Recorded]:
         """(after, now], then live; ends behind the terminal event. Raises NotFound at once."""
+        ...
+
+    def watching(self, kinds: tuple[type, ...]) -> AbstractContextManager[AsyncIterator[Commit]]:
+        """Where events of these types are committed, in any execution, from now on.
+
+        Commits of one execution that nobody has taken yet become one; nothing is told twice.
+        """
         ...
 
     async def read_events(
