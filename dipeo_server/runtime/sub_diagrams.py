@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -115,6 +116,8 @@ class ChildExecutions:
             if self._host.is_closing:
                 # No failure: this NodeRun is about to be cancelled, and the next server runs it.
                 await asyncio.get_running_loop().create_future()
+            if isinstance(error, NotFound) and not may_start:
+                raise
             message = f"The sub-diagram cannot run: {error.message}"
             raise ChildFailed(message, hint=error.hint) from error
 
@@ -147,19 +150,18 @@ class ChildExecutions:
     ) -> None:
         """Run each branch; the first failure may end the others, which are awaited all the same."""
         waiting = iter(enumerate(branches))
-        under_way: dict[int, ChildRun] = {}
+        begun: set[int] = set()
+        told: set[int] = set()
         runners: list[asyncio.Task[None]] = []
 
         async def run_next() -> None:
             for index, branch in waiting:
-                under_way[index] = branch
+                begun.add(index)
                 end = await self._branch_end(self.run(branch))
-                del under_way[index]
+                told.add(index)
                 tell(index, end)
                 if is_fail_fast and not end.is_good:
-                    for runner in runners:
-                        if runner is not asyncio.current_task():
-                            runner.cancel()
+                    _cancel_others(runners)
                     return
 
         async with asyncio.TaskGroup() as tasks:
@@ -167,8 +169,12 @@ class ChildExecutions:
                 tasks.create_task(run_next(), name=f"branches-{number}")
                 for number in range(min(max_concurrent, len(branches)))
             ]
-        for index, branch in under_way.items():
-            tell(index, await self._branch_end(self._stopped(branch)))
+        for index in sorted(set(range(len(branches))) - told):
+            branch = branches[index]
+            if index not in begun:  # An earlier life may have begun it.
+                await self._abort(self._id_of(branch))
+            with suppress(NotFound):
+                tell(index, await self._branch_end(self._stopped(branch)))
 
     async def _branch_end(self, run: Awaitable[ChildResult]) -> BranchEnd:
         """How the branch ended, with what it began with: it may have been found, not started."""
@@ -257,6 +263,12 @@ class ChildExecutions:
             await self._host.tell_child(child_id, signal)
         except DipeoError:
             return  # It ended by itself, or was never started.
+
+
+def _cancel_others(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if task is not asyncio.current_task():
+            task.cancel()
 
 
 def _error(view: ExecutionView) -> Mapping[str, Any] | None:

@@ -13,7 +13,7 @@ from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import ExecutionStarted, Failure, Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
-from dipeo_server.domains.execution.ports import ChildResult, ChildRun
+from dipeo_server.domains.execution.ports import BranchEnd, ChildResult, ChildRun
 from dipeo_server.domains.execution.runner import StartExecution
 from dipeo_server.domains.execution.signals import AbortRequested, Signal
 from dipeo_server.domains.execution.state import ExecutionState, ExecutionView, view
@@ -35,6 +35,8 @@ class Nursery:
     names: dict[ExecutionID, str] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
+    freed: list[ExecutionID] = field(default_factory=list)
+    put_off: set[tuple[ExecutionID, NodeRun]] = field(default_factory=set)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start_child(self, request: StartExecution) -> ExecutionID:
@@ -56,13 +58,17 @@ class Nursery:
 
     async def tell_child(self, execution_id: ExecutionID, signal: Signal) -> None:
         assert signal == AbortRequested(reason="its parent ended")
+        if execution_id not in self.names:
+            raise NotFound(f"There is no execution {execution_id}.")
         self.aborted.append(self.names[execution_id])
+        self.changed.set()
 
     def free_child(self, execution_id: ExecutionID, parent: ExecutionID) -> None:
         assert parent == PARENT
+        self.freed.append(execution_id)
 
     def is_put_off(self, parent: ExecutionID, run: NodeRun) -> bool:
-        return False
+        return (parent, run) in self.put_off
 
     async def loaded(self, envelope: Envelope) -> Envelope:
         return envelope
@@ -79,6 +85,11 @@ class Nursery:
 
     async def until_started(self, count: int) -> None:
         while len(self.started) < count:
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def until_aborted(self, count: int) -> None:
+        while len(self.aborted) < count:
             self.changed.clear()
             await self.changed.wait()
 
@@ -184,6 +195,24 @@ async def test_a_process_that_stops_leaves_its_children_to_the_next(nursery: Nur
     assert nursery.aborted == []
 
 
+async def test_a_visit_that_was_put_off_leaves_its_children_to_its_next_attempt(
+    nursery: Nursery,
+) -> None:
+    task = run_many(nursery, "ab", max_concurrent=2)
+    await nursery.until_started(2)
+    nursery.put_off.add((PARENT, NodeRun("Sub", 1)))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert nursery.aborted == []
+    again = run_many(nursery, "ab", max_concurrent=2)
+    for name in "ab":
+        nursery.end(name)
+    assert names_of(nursery, await again) == ["a", "b"]
+    assert nursery.started == ["a", "b"]
+    assert set(nursery.names) <= set(nursery.freed)  # They may have been held with their parent.
+
+
 async def test_children_are_found_again(nursery: Nursery) -> None:
     first = run_many(nursery, "ab", max_concurrent=2)
     await nursery.until_started(2)
@@ -195,3 +224,89 @@ async def test_children_are_found_again(nursery: Nursery) -> None:
 
 async def test_no_children_are_no_results(nursery: Nursery) -> None:
     assert await run_many(nursery, "", max_concurrent=2) == []
+
+
+# --- branches of a group
+
+
+def run_branches(
+    nursery: Nursery, names: str, told: dict[str, BranchEnd], *, at_once: int = 9
+) -> asyncio.Task[None]:
+    def tell(index: int, end: BranchEnd) -> None:
+        told[names[index]] = end
+
+    parent = ChildExecutions(nursery, load, PARENT, (NodeRun("Group", 1), 0, None))
+    group = parent.run_branches(children(names), tell, max_concurrent=at_once, is_fail_fast=True)
+    return asyncio.create_task(group)
+
+
+async def test_a_branch_that_fails_ends_the_others_which_are_awaited(nursery: Nursery) -> None:
+    told: dict[str, BranchEnd] = {}
+    task = run_branches(nursery, "abcd", told, at_once=3)
+    await nursery.until_started(3)
+    nursery.end("b", ExecutionStatus.FAILED)
+    await nursery.until_aborted(2)
+    assert not task.done()
+    assert list(told) == ["b"]
+    for name in "ca":
+        nursery.end(name, ExecutionStatus.ABORTED)
+    await task
+    assert nursery.started == ["a", "b", "c"]  # What has not begun never does.
+    assert sorted(told) == ["a", "b", "c"]
+    assert not any(end.is_good for end in told.values())
+
+
+async def test_a_branch_that_completes_while_it_is_aborted_has_completed(nursery: Nursery) -> None:
+    told: dict[str, BranchEnd] = {}
+    task = run_branches(nursery, "ab", told)
+    await nursery.until_started(2)
+    nursery.end("b", ExecutionStatus.FAILED)
+    await nursery.until_aborted(1)
+    nursery.end("a")
+    await task
+    assert told["a"].is_good
+
+
+async def test_branches_that_ended_in_another_life_are_all_told(nursery: Nursery) -> None:
+    """So that the first failure is the first by time, whichever is found first."""
+    told: dict[str, BranchEnd] = {}
+    first = run_branches(nursery, "ab", told)
+    await nursery.until_started(2)
+    nursery.end("b", ExecutionStatus.FAILED)
+    await nursery.until_aborted(1)
+    nursery.end("a", ExecutionStatus.ABORTED)
+    await first
+    again: dict[str, BranchEnd] = {}
+    await run_branches(nursery, "ab", again)
+    assert again == told
+    assert nursery.started == ["a", "b"]
+
+
+async def test_a_branch_tells_what_it_began_with(nursery: Nursery) -> None:
+    told: dict[str, BranchEnd] = {}
+    task = run_branches(nursery, "a", told)
+    await nursery.until_started(1)
+    nursery.end("a")
+    await task
+    assert told["a"].began_with == {"name": "a"}
+
+
+async def test_a_branch_that_cannot_start_is_a_failure(nursery: Nursery) -> None:
+    told: dict[str, BranchEnd] = {}
+    task = run_branches(nursery, "aX", told)
+    await nursery.until_aborted(1)
+    nursery.end("a", ExecutionStatus.ABORTED)
+    await task
+    assert isinstance(told["X"].end, FileMissing)
+    assert nursery.aborted == ["a"]
+
+
+async def test_a_group_that_is_not_wanted_any_more_ends_its_branches(nursery: Nursery) -> None:
+    told: dict[str, BranchEnd] = {}
+    task = run_branches(nursery, "ab", told)
+    await nursery.until_started(2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert sorted(nursery.aborted) == ["a", "b"]
+    assert told == {}
