@@ -278,7 +278,8 @@ class ExecutionState:
 class ExecutionView:
     """One execution as of `last_seq`, for readers: nothing in it changes any more.
 
-    `diagram_id` and `revision` are None and 0 for a diagram that is not stored.
+    `diagram_id` and `revision` are None and 0 for a diagram that is not stored. `tokens` (by
+    edge), `loop_turns` (by block), `ready` and `waiting` say what each node waits for.
     """
 
     id: ExecutionID
@@ -305,6 +306,11 @@ class ExecutionView:
     barriers: tuple[BarrierRecord, ...]
     outputs: Mapping[str, Envelope]
     is_ending: bool
+    stepping: NodeRun | None
+    tokens: tuple[Token | None, ...]
+    loop_turns: tuple[int, ...]
+    ready: frozenset[int]
+    waiting: Mapping[int, Waiting]
 
 
 def view(state: ExecutionState) -> ExecutionView:
@@ -334,4 +340,9 @@ def view(state: ExecutionState) -> ExecutionView:
         barriers=tuple(state.barriers.values()),
         outputs=dict(state.outputs),
         is_ending=state.ending is not None,
+        stepping=state.stepping,
+        tokens=tuple(state.tokens),
+        loop_turns=tuple(block.turn for block in state.blocks),
+        ready=frozenset(state.ready),
+        waiting=dict(state.waiting),
     )
