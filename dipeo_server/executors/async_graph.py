@@ -15,7 +15,7 @@ from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.ports import StateStore
 from dipeo_server.domains.execution.runner import StartExecution
 from dipeo_server.errors import InvalidInput, InvalidState
-from dipeo_server.executors.functions import START, NodeFunction, as_node_type
+from dipeo_server.executors.functions import NodeFunction, as_node_type
 from dipeo_server.executors.handle import RunHandle
 from dipeo_server.executors.hosting import Hosting, registry_with
 from dipeo_server.executors.live import LiveRun
@@ -76,7 +76,9 @@ class AsyncGraphExecutor:
         )
         self.warnings: tuple[DiagramProblem, ...] = compiled.warnings
         initial, self._notes = given_outputs(initial_state or {}, compiled.diagram)
-        self._hosting = Hosting(registry, store or MemoryStore(), Path(base_dir))
+        self._hosting = Hosting(
+            registry, store or MemoryStore(), Path(base_dir), secrets=secrets.texts
+        )
         self._request = StartExecution(
             compiled.diagram,
             dict(variables or {}),
@@ -115,7 +117,7 @@ class AsyncGraphExecutor:
         finally:
             if telling is not None:
                 await self._finish(telling)
-        results = await results_of(found, self._hosting.store, without=frozenset({START}))
+        results = await results_of(found, self._hosting.store)
         if limit is not None:
             message = f"The run reached its limit and was ended: {limit}."
             results.error = {"code": limit.name, "message": message, "node": None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -20,6 +20,7 @@ from dipeo_server.runtime.code_runner import ProcessCodeRunner
 from dipeo_server.runtime.files import BaseDirFiles
 from dipeo_server.runtime.llm import model_services_from_env
 from dipeo_server.runtime.local import LocalRunner, RunnerPorts
+from dipeo_server.runtime.secrets import VARIABLE_PREFIX, SecretKeeper, secrets_from
 from dipeo_server.storage.memory import MemoryStore
 
 NODES_GROUP: Final = "dipeo_server.nodes"
@@ -46,11 +47,15 @@ def check_expression(source: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Hosting:
-    """What a run of an executor is run with; a store that was not given lives in memory."""
+    """What a run of an executor is run with; a store that was not given lives in memory.
+
+    `secrets` are the values of references `secret://name`, before those of the environment.
+    """
 
     registry: HandlerRegistry
     store: StateStore = field(default_factory=MemoryStore)
     base_dir: Path = field(default_factory=Path)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @asynccontextmanager
     async def runner(self) -> AsyncIterator[LocalRunner]:
@@ -63,6 +68,7 @@ class Hosting:
             code=ProcessCodeRunner(self.base_dir, files),
             models=models,
             load_child=ChildLoader(files, self.registry.specs, check_expression).load,
+            secrets=_keeper(self.secrets),
         )
         runner = LocalRunner(self.store, self.registry, ports)
         try:
@@ -70,3 +76,10 @@ class Hosting:
         finally:
             await runner.close()
             await models.close()
+
+
+def _keeper(own: Mapping[str, str]) -> SecretKeeper:
+    outer = secrets_from(os.environ, None).of_environment()
+    return SecretKeeper(
+        own, {name.removeprefix(VARIABLE_PREFIX): value for name, value in outer.items()}
+    )

@@ -16,6 +16,7 @@ from dipeo_server.domains.execution.state import ExecutionView, view
 from dipeo_server.domains.execution.status import ExecutionStatus, NodeExecutionStatus
 from dipeo_server.domains.execution.tokens import SkipReason
 from dipeo_server.errors import DipeoError, InvalidInput, NotFound
+from dipeo_server.executors.functions import START
 from dipeo_server.runtime.bodies import Bodies
 from dipeo_server.runtime.history import read_all
 
@@ -118,15 +119,13 @@ class RunResults(Mapping[str, NodeResult]):
         return {key: each.to_dict() for key, each in self._nodes.items()}
 
 
-async def results_of(
-    found: ExecutionView, store: StateStore, *, without: frozenset[str] = frozenset()
-) -> RunResults:
+async def results_of(found: ExecutionView, store: StateStore) -> RunResults:
     """The results of a run as far as it has come. Raises StorageError."""
     bodies = Bodies(store.blobs)
     nodes: dict[str, NodeResult] = {}
     skip_branch = SkipReason.SKIP_BRANCH
     for node, state in zip(found.diagram.nodes, found.nodes, strict=True):
-        if node.key in without:
+        if node.key == START:
             continue
         envelope = None if state.output is None else await bodies.loaded(state.output)
         nodes[node.key] = NodeResult(

@@ -1,0 +1,179 @@
+"""GraphExecutor: walks a Graph from its start to an end, with people at its barriers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+from dipeo_server.domains.execution.delta import ReducerRegistry
+from dipeo_server.domains.execution.events import PauseCause
+from dipeo_server.domains.execution.ports import StateStore
+from dipeo_server.domains.execution.runner import StartExecution
+from dipeo_server.errors import InvalidInput
+from dipeo_server.executors.graph import Graph
+from dipeo_server.executors.graph_compile import CompiledGraph, compile_graph
+from dipeo_server.executors.graph_errors import GraphResult, InvalidGraph
+from dipeo_server.executors.graph_events import GraphComplete, GraphEvent, GraphFailed, Narrator
+from dipeo_server.executors.graph_nodes import Reduce, Reducers
+from dipeo_server.executors.handle import NotYetAvailable, RunHandle
+from dipeo_server.executors.hosting import Hosting
+from dipeo_server.executors.live import LiveRun, limit_reached
+from dipeo_server.storage.memory import MemoryStore
+
+MAX_STEPS = 50
+START_STEPS = 1
+"""The start that is added to a graph is a step of the engine's, and none of the graph's."""
+
+
+class GraphHandle(RunHandle):
+    """The handle of a graph's run: steps are counted as the graph counts them."""
+
+    async def resume(self, *, max_steps: int | None = None) -> None:
+        """Go on after a pause; `max_steps` raises the limit that paused it."""
+        limit = None if max_steps is None else max_steps + START_STEPS
+        await super().resume(max_steps=limit)
+
+
+class GraphExecution(NamedTuple):
+    """A run that has begun: what it tells, and how to tell it something.
+
+    Dropping either decides nothing: the run goes on, and a barrier goes on waiting.
+    """
+
+    stream: AsyncGenerator[GraphEvent, None]
+    handle: GraphHandle
+
+
+class GraphExecutor:
+    """Runs a Graph, as often as one likes; every run has a log of its own in the store.
+
+    `max_steps` bounds how many nodes a run may enter. Without a `store` runs are kept in memory.
+    Checkpoint policies are not available yet: `policy` is None.
+    """
+
+    def __init__(
+        self,
+        graph: Graph | None = None,
+        max_steps: int = MAX_STEPS,
+        store: StateStore | None = None,
+        policy: object | None = None,
+    ) -> None:
+        """Raises InvalidInput for a limit below 1, NotYetAvailable for a policy."""
+        if max_steps < 1:
+            raise InvalidInput("max_steps must be at least 1.", field=("max_steps",))
+        self.max_steps = max_steps
+        self._graph = graph
+        self._store = store
+        self._reducers: dict[str, str] = {}
+        self._functions: dict[str, Reduce] = {}
+        self.set_policy(policy)
+
+    def set_graph(self, graph: Graph) -> None:
+        """Run this graph from now on."""
+        self._graph = graph
+
+    def set_store(self, store: StateStore) -> None:
+        """Keep the runs that begin from now on in this store; it is not closed."""
+        self._store = store
+
+    def set_policy(self, policy: object | None) -> None:
+        """Raises NotYetAvailable for anything but None."""
+        if policy is not None:
+            message = "This version takes no checkpoints, so there is no policy for them."
+            raise NotYetAvailable(message, hint="The log keeps every step; give a durable store.")
+
+    def set_checkpoint_score(self, score: object) -> None:
+        """Raises NotYetAvailable: there are no checkpoints to be scored yet."""
+        message = f"This version takes no checkpoints, so {type(score).__name__} has no use."
+        raise NotYetAvailable(message, hint="The log keeps every step; give a durable store.")
+
+    def register_reducer(self, key: str, reducer: str | Reduce) -> None:
+        """Let a key's values meet so, in runs that begin from now on: by name, or by a function.
+
+        Names: last_write (the default), append, extend, add, min, max, merge, union. Raises
+        UnknownReducer.
+        """
+        self._reducers.pop(key, None)
+        self._functions.pop(key, None)
+        if isinstance(reducer, str):
+            self._reducers[key] = ReducerRegistry().get(reducer).name
+        else:
+            self._functions[key] = reducer
+
+    @property
+    def graph_hash(self) -> str:
+        """Equal for graphs that run the same: nodes, edges, settings, reducers."""
+        return self._compiled().diagram.content_hash
+
+    async def execute(self, state: Mapping[str, Any] | None = None) -> GraphResult:
+        """Run the graph from this state to its end. Cancelling this cancels the run.
+
+        Raises GraphError with the log of what ran, InvalidGraph for a graph with a barrier,
+        StepsExceeded for a run that was ended because it reached `max_steps`.
+        """
+        barriers = self._known_graph().barriers
+        if barriers:
+            message = f"Barrier {barriers[0]!r} waits for a person, and nobody can be asked here."
+            raise InvalidGraph(message, hint="Use execute_stream(): its handle decides.")
+        run = await self._begun(self._compiled(), state)
+        try:
+            return await self._result(run)
+        except asyncio.CancelledError:
+            await run.stop("execute() was cancelled")
+            raise
+
+    async def execute_stream(self, state: Mapping[str, Any] | None = None) -> GraphExecution:
+        """Begin a run from this state: a stream of its events, and a handle to it.
+
+        At `max_steps` the run pauses, so that it can be resumed with more. Raises InvalidGraph.
+        """
+        compiled = self._compiled()
+        run = await self._begun(compiled, state)
+        return GraphExecution(_told(run), GraphHandle(run, compiled.ways))
+
+    async def _result(self, run: LiveRun) -> GraphResult:
+        narrator = Narrator(run.id)
+        async with aclosing(run.events()) as log:
+            async for recorded in log:
+                if limit_reached(recorded.event) is PauseCause.MAX_STEPS:
+                    narrator.stopped_at(self.max_steps)
+                    await run.stop("max_steps reached")
+                for event in narrator.tell(recorded):
+                    match event:
+                        case GraphComplete(result=result):
+                            await run.ended()
+                            return result
+                        case GraphFailed(error=error):
+                            await run.ended()
+                            raise error
+                        case _:
+                            continue
+        raise InvalidGraph("The run ended without an end.")
+
+    async def _begun(self, compiled: CompiledGraph, state: Mapping[str, Any] | None) -> LiveRun:
+        request = StartExecution(
+            compiled.diagram, dict(state or {}), max_steps=self.max_steps + START_STEPS
+        )
+        return await LiveRun.begun(
+            Hosting(compiled.registry, self._store or MemoryStore()), request
+        )
+
+    def _compiled(self) -> CompiledGraph:
+        reducers = Reducers(dict(self._reducers), dict(self._functions))
+        return compile_graph(self._known_graph(), reducers, self.max_steps)
+
+    def _known_graph(self) -> Graph:
+        if self._graph is None:
+            raise InvalidGraph("There is no graph to run.", hint="Give one, or call set_graph().")
+        return self._graph
+
+
+async def _told(run: LiveRun) -> AsyncGenerator[GraphEvent, None]:
+    """Everything a run tells; ends behind its last event."""
+    narrator = Narrator(run.id)
+    async with aclosing(run.events()) as log:
+        async for recorded in log:
+            for event in narrator.tell(recorded):
+                yield event
