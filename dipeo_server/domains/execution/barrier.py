@@ -141,7 +141,7 @@ def answer_misfit(schema: Mapping[str, Any], answer: Any) -> str | None:
 def schema_problem(schema: Mapping[str, Any]) -> str | None:
     """Why no answer can be held against this JSON schema, or None."""
     try:
-        validator_for(schema).check_schema(schema)
+        validator_for(schema).check_schema(dict(schema))
     except SchemaError as problem:
         place = "/".join(str(part) for part in problem.absolute_path) or "its root"
         return f"no JSON schema at {place}: {problem.message}"
