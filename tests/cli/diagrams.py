@@ -88,6 +88,17 @@ connections:
 - {from: slow, to: end}
 """
 
+GREETING = """\
+version: light
+nodes:
+- {label: start, type: start}
+- {label: greet, type: template_job, template_content: "hello {{name}}", strict: true}
+- {label: end, type: endpoint}
+connections:
+- {from: start, to: greet}
+- {from: greet, to: end}
+"""
+
 PARENT = """\
 version: light
 nodes:

@@ -16,6 +16,23 @@ COMMANDS = [
     "validate",
     "render",
     "convert",
+    "executions",
+    "events",
+    "logs",
+    "pause",
+    "resume",
+    "abort",
+    "step",
+    "breakpoints",
+    "skip",
+    "retry",
+    "set-output",
+    "barriers",
+    "approve",
+    "reject",
+    "decide",
+    "decisions",
+    "revoke",
     "verify",
     "prune",
     "backup",
@@ -48,7 +65,9 @@ def test_help_of_a_command_shows_examples(command: str) -> None:
 
 
 # typer itself needs pydantic for the options of a command.
-@pytest.mark.parametrize("arguments, allowed", [([], set()), (["run"], {"pydantic"})])
+@pytest.mark.parametrize(
+    "arguments, allowed", [([], set()), (["run"], {"pydantic"}), (["decide"], {"pydantic"})]
+)
 def test_help_loads_nothing_heavy(arguments: list[str], allowed: set[str]) -> None:
     program = (
         "import contextlib, sys\n"

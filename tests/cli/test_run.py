@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
@@ -153,7 +154,7 @@ def test_a_limit_of_steps_pauses_and_is_exit_code_4(server: str, base_dir: Path)
     assert done.code == 4
     assert done.document["status"] == "PAUSED"
     assert f"{done.document['id']} is paused" in done.err
-    assert "resumeExecution" in done.err
+    assert f"dipeo-server resume {done.document['id']} --max-steps 2 --url {server}" in done.err
 
 
 # --- people -------------------------------------------------------------------------------------
@@ -168,8 +169,9 @@ def test_a_barrier_without_decision_is_exit_code_4_at_once(server: str, base_dir
     assert done.state("gate")["status"] == "WAITING"
     assert "Waiting for an approval at 'gate': May it go on?" in done.err
     assert "--approve auto" in done.err
-    assert "approveBarrier" in done.err
-    assert server in done.err
+    (barrier,) = re.findall(r"dipeo-server approve (barrier_\w+) --url (\S+)", done.err)
+    assert barrier[1] == server
+    assert f"dipeo-server reject {barrier[0]} --reason WHY --url {server}" in done.err
 
 
 @pytest.mark.parametrize(
