@@ -26,6 +26,7 @@ from dipeo_server.runtime.library import Library
 from dipeo_server.runtime.llm import model_services_from_env
 from dipeo_server.runtime.local import LocalRunner, RunnerPorts
 from dipeo_server.runtime.perform import ConcurrencyLimits
+from dipeo_server.runtime.secrets import secrets_from
 from dipeo_server.settings import Settings
 from dipeo_server.storage.opening import open_store
 
@@ -79,14 +80,17 @@ async def backend(
     """
     known = registry or node_types()
     files = BaseDirFiles(settings.base_dir)
-    models = model_services_from_env(os.environ)
+    secrets = secrets_from(os.environ, settings.secrets_file)
+    models = model_services_from_env({**secrets.of_environment(), **os.environ})
     store = await open_store(settings.store_url)
+    clean = secrets.redactor.text
     ports = RunnerPorts(
         clock=SystemClock(),
         files=files,
-        code=ProcessCodeRunner(settings.base_dir, files),
+        code=ProcessCodeRunner(settings.base_dir, files, clean=clean),
         models=models,
         load_child=ChildLoader(files, known.specs, check_expression).load,
+        secrets=secrets,
     )
     limits = ConcurrencyLimits(settings.nodes_max, {"code_job": settings.code_jobs_max})
     runner = LocalRunner(store, known, ports, limits)

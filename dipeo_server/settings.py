@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     base_dir: Path = Field(Path(), description="Files of diagrams lie below this folder.")
     store: str | None = Field(None, description="Where executions are kept.")
     auth: Literal["none"] = Field("none", description="Who may do what.")
+    secrets_file: Path | None = Field(
+        None, description="Secrets by name, one `name: value` a line; only its owner may read it."
+    )
     nodes_max: int = Field(256, ge=1, description="Handlers that run at once, over all runs.")
     code_jobs_max: int = Field(8, ge=1, description="Code processes that run at once.")
 

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from dipeo_server.domains.execution.output import TokenUsage
 from dipeo_server.domains.execution.ports import ChatReply, ChatRequest, LanguageModels
+from dipeo_server.domains.execution.secret_references import referenced
 from dipeo_server.errors import InvalidInput, ModelError, ModelNotConfigured, NodeError
 from dipeo_server.runtime.schema_example import minimal_instance
 
@@ -140,7 +141,7 @@ class ModelServices(LanguageModels):
             await client.close()
 
     def _key(self, key_id: str | None) -> str:
-        wanted = key_id or ""
+        wanted = referenced(key_id) or key_id or ""
         found = self._keys.get(wanted) or self._keys_by_name.get(_name(wanted))
         return found or self._keys.get("", NO_KEY)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -52,6 +52,7 @@ from dipeo_server.runtime.logbook import LogBook
 from dipeo_server.runtime.parts import ActorParts
 from dipeo_server.runtime.perform import ConcurrencyLimits, Performer
 from dipeo_server.runtime.recovery import replay_active
+from dipeo_server.runtime.secrets import RunSecrets, SecretGrants, SecretKeeper
 from dipeo_server.runtime.sub_diagrams import ChildExecutions, LoadChild
 from dipeo_server.runtime.watches import Watches
 
@@ -70,6 +71,7 @@ class RunnerPorts:
     code: CodeRunner
     models: LanguageModels
     load_child: LoadChild
+    secrets: SecretKeeper = field(default_factory=SecretKeeper)
 
 
 class LocalRunner:
@@ -87,7 +89,8 @@ class LocalRunner:
         """An execution that waits `idle_seconds` for a person or a timer leaves the memory."""
         self._store = store
         self._ports = ports
-        self._logbook = LogBook(store, ports.clock)
+        self._logbook = LogBook(store, ports.clock, ports.secrets.redactor)
+        self._grants = SecretGrants(store)
         self._bodies = Bodies(store.blobs)
         self._watches = Watches()
         self.watching = self._watches.watching
@@ -387,14 +390,10 @@ class LocalRunner:
             self._ended.popitem(last=False)
 
     def _services(self, state: ExecutionState, run: NodeRun) -> Services:
-        index = state.diagram.index_of[run.node]
+        ports, index = self._ports, state.diagram.index_of[run.node]
         visit = (run, state.tries.get(index, 0), state.diagram.path)
-        return Services(
-            clock=self._ports.clock,
-            files=self._ports.files,
-            code=self._ports.code,
-            models=self._ports.models,
-            sub_diagrams=ChildExecutions(
-                self, self._ports.load_child, state.id, visit, durability=state.durability
-            ),
+        children = ChildExecutions(
+            self, ports.load_child, state.id, visit, durability=state.durability
         )
+        secrets = RunSecrets(ports.secrets, self._grants, state.id)
+        return Services(ports.clock, ports.files, ports.code, ports.models, children, secrets)

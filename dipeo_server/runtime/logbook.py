@@ -13,6 +13,7 @@ import structlog
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
 from dipeo_server.domains.execution.ports import Clock, LogRecord, StateStore
 from dipeo_server.errors import StorageError
+from dipeo_server.runtime.redaction import Redactor
 
 LINE_CHARACTERS_MAX = 64 * 1024
 LINES_PER_RUN_MAX = 100_000
@@ -29,7 +30,9 @@ log = structlog.get_logger(__name__)
 class LogBook:
     """Collects lines of all executions and writes them in batches."""
 
-    def __init__(self, store: StateStore, clock: Clock) -> None:
+    def __init__(self, store: StateStore, clock: Clock, redactor: Redactor | None = None) -> None:
+        """What the redactor knows is in no line."""
+        self.redactor = redactor or Redactor()
         self._store = store
         self._clock = clock
         self._pending: defaultdict[ExecutionID, list[LogRecord]] = defaultdict(list)
@@ -149,6 +152,7 @@ class NodeLog:
         self._lines += 1
         if self._lines > LINES_PER_RUN_MAX:
             return
+        text = self._book.redactor.text(text)
         if self._lines == LINES_PER_RUN_MAX:
             level, text = "WARNING", f"… output truncated after {LINES_PER_RUN_MAX} lines"
         elif len(text) > LINE_CHARACTERS_MAX:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -94,6 +95,7 @@ class Performer:
         self._registry = registry
         self._services = services
         self._logbook = logbook
+        self._redactor = logbook.redactor
         self._bodies = bodies
         self._slots = asyncio.Semaphore(limits.total)
         self._places = {
@@ -104,8 +106,13 @@ class Performer:
     async def run(self, state: ExecutionState, run: NodeRun, holds: int, post: Post) -> Signal:
         """The NodeRun's outcome; only our own cancellation leaves this as an exception.
 
-        `holds`: how often the execution had been paused when this was due.
+        `holds`: how often the execution had been paused when this was due. No secret that is known
+        is in it, nor in what is posted.
         """
+        redact = self._redactor.parts
+        return redact(await self._outcome(state, run, holds, lambda told: post(redact(told))))
+
+    async def _outcome(self, state: ExecutionState, run: NodeRun, holds: int, post: Post) -> Signal:
         node = state.diagram.get_node(run.node)
         entry = self._registry.get(node.type)
         if entry is None:
@@ -122,9 +129,20 @@ class Performer:
             if _is_cancelled():
                 raise
             # Something that the handler waited for was cancelled, not the handler itself.
-            return _raised(error, node, run, context)
+            return self._raised(error, node, run, context)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - any ending becomes a signal.
-            return _raised(error, node, run, context)
+            return self._raised(error, node, run, context)
+
+    def _raised(
+        self,
+        error: BaseException,
+        node: ExecutableNode,
+        run: NodeRun,
+        context: ExecutionContext | None,
+    ) -> Signal:
+        observed = _observed(context) if context else ()
+        failure = failure_of(error, node, run, self._redactor.text)
+        return NodeRaised(run, failure, observed=observed)
 
     def _place(self, entry: Registration) -> AbstractAsyncContextManager[object]:
         """A place to run in; what only waits for others (sub-diagrams) holds none."""
@@ -164,7 +182,7 @@ class Performer:
         if not isinstance(result, HandlerResult):
             return NodeRaised(run, _no_result(node, result), observed=_observed(context))
         deltas = tuple(replace(d, puts=plain_json(dict(d.puts))) for d in context.deltas)
-        plain = plain_result(result)
+        plain = self._redactor.parts(plain_result(result))
         blob: BlobRef | None = None
         output = leaving(plain)
         if output is not None:
@@ -262,26 +280,23 @@ async def _call(
         raise TimeoutError(f"{node.key!r} did not end within {node.timeout:g} s.") from error
 
 
-def _raised(
-    error: BaseException, node: ExecutableNode, run: NodeRun, context: ExecutionContext | None
-) -> Signal:
-    observed = _observed(context) if context else ()
-    return NodeRaised(run, failure_of(error, node, run), observed=observed)
-
-
 def _observed(context: ExecutionContext) -> tuple[Failure, ...]:
     return tuple(replace(each, message=readable(each.message)) for each in context.observed)
 
 
-def failure_of(error: BaseException, node: ExecutableNode, run: NodeRun) -> Failure:
-    """The typed failure of an exception that left a handler."""
+def failure_of(
+    error: BaseException, node: ExecutableNode, run: NodeRun, clean: Callable[[str], str] = str
+) -> Failure:
+    """The typed failure of an exception that left a handler; `clean` takes secrets out of it."""
     kind = type(error).__name__
     if isinstance(error, DipeoError):
-        message, hint = readable(error.message), readable(error.hint or "") or None
+        message, hint = readable(clean(error.message)), readable(clean(error.hint or "")) or None
         retryable = isinstance(error, NodeError) and error.retryable
         return Failure(error.code, message, node.key, retryable, hint, kind)
     if isinstance(error, TimeoutError):
-        message = readable(str(error)) or f"Something that {node.key!r} waited for took too long."
+        message = (
+            readable(clean(str(error))) or f"Something that {node.key!r} waited for took too long."
+        )
         return Failure("TIMEOUT", message, node.key, retryable=True, error_type=kind)
     if isinstance(error, asyncio.CancelledError):
         message = f"Something that {node.key!r} waited for was cancelled."
@@ -289,8 +304,10 @@ def failure_of(error: BaseException, node: ExecutableNode, run: NodeRun) -> Fail
     if isinstance(error, ValidationError):
         message = readable(f"The props of {node.key!r} are invalid: {error}")
         return Failure("INTERNAL", message, node.key, error_type=kind)
-    log.warning("handler_raised", node=node.key, run=str(run), exc_info=error)
-    return Failure("INTERNAL", readable(f"{kind}: {error}"), node.key, error_type=kind)
+    shown = clean("".join(traceback.format_exception(error)))
+    log.warning("handler_raised", node=node.key, run=str(run), exception=shown)
+    message = readable(clean(f"{kind}: {error}"))
+    return Failure("INTERNAL", message, node.key, error_type=kind)
 
 
 def readable(text: str) -> str:

@@ -1,14 +1,12 @@
-"""The program of a child process that runs the code of diagrams; the server never imports it.
+"""What a child process does to run the Python code of a diagram; the server never imports it.
 
-Called as `python -I -B python_child.py PARENT DESCRIPTOR`. A JSON request comes on stdin; a JSON
-frame and a newline go to the descriptor: `{"ok": value}` or `{"error": {...}}`. What the code
-prints goes to stdout and stderr. Bash takes the place of this program, so it answers by its stdout.
+`run_python` takes the request and gives a JSON frame: `{"ok": value}` or `{"error": {...}}`. What
+the code prints goes to stdout and stderr.
 """
 
 from __future__ import annotations
 
 import ast
-import ctypes
 import dis
 import importlib
 import inspect
@@ -18,8 +16,6 @@ import linecache
 import math
 import os
 import re
-import resource
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,7 +25,7 @@ from types import CodeType, ModuleType
 from typing import Any, Final
 
 DEPTH_MAX: Final = 100
-MESSAGE_CHARACTERS_MAX: Final = 2_000
+MESSAGE_CHARACTERS_MAX: Final = 16_000
 TRACEBACK_LINES_MAX: Final = 40
 INTEGERS: Final = range(-(2**63), 2**64)
 MODULE: Final = "code_job"
@@ -39,58 +35,6 @@ NOTHING: Final = Ellipsis  # where the code gave no value, not even None
 
 class Unusable(Exception):
     """What the code gave is no JSON value, or it defines nothing that gives one."""
-
-
-def main() -> None:
-    """Do what the request on stdin asks for."""
-    parent, descriptor = int(sys.argv[1]), int(sys.argv[2])
-    os.set_inheritable(descriptor, False)  # noqa: FBT003 - the signature is Python's own
-    die_with(parent)
-    request = json.loads(sys.stdin.buffer.read())
-    for name, (soft, hard) in request["limits"].items():
-        set_limit(getattr(resource, name), soft, hard)
-    run = become_bash if request["language"] == "bash" else run_python
-    answer(descriptor, run(request))
-
-
-def die_with(parent: int) -> None:
-    """Be killed when the server dies, however it dies."""
-    try:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # 1 is PR_SET_PDEATHSIG
-    except (AttributeError, OSError):
-        return
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def set_limit(kind: int, soft: int, hard: int) -> None:
-    """Lower a limit of this process, for good; it passes on to every process started from here."""
-    _, highest = resource.getrlimit(kind)
-    if highest != resource.RLIM_INFINITY:
-        soft, hard = min(soft, highest), min(hard, highest)
-    resource.setrlimit(kind, (soft, hard))
-
-
-def answer(descriptor: int, frame: Mapping[str, Any]) -> None:
-    """Write the frame, whole."""
-    text = json.dumps(frame, ensure_ascii=False, separators=(",", ":"))
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(f"{text}\n".encode())
-
-
-def become_bash(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace this program by bash; comes back only if that fails, with the reason."""
-    for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(ignored_by_python, signal.SIG_DFL)
-    # An argument holds 128 KiB at most, a file in memory any script.
-    script = os.memfd_create("script", 0)
-    with os.fdopen(script, "wb", closefd=False) as file:
-        file.write(request["code"].encode())
-    environment = {**os.environ, **request["environment"]}
-    try:
-        os.execvpe("bash", ["bash", f"/dev/fd/{script}"], environment)  # noqa: S606, S607 - the shell that was asked for
-    except OSError as error:
-        return {"error": {"message": f"bash cannot be started: {error.strerror}."}}
 
 
 class Program:
@@ -381,11 +325,12 @@ def described(error: BaseException, program: Program) -> dict[str, Any]:
     lines = [line for step, line in steps if step.f_code.co_filename == program.filename]
     if isinstance(error, SyntaxError) and error.filename == program.filename:
         text, lines, error.__traceback__ = error.msg, [error.lineno or 1], None
-    message = ": ".join(filter(None, [type(error).__qualname__, text[:MESSAGE_CHARACTERS_MAX]]))
     shown = traceback.format_exception(type(error), error, trace or error.__traceback__)
     tail = "".join(shown).splitlines()[-TRACEBACK_LINES_MAX:]
     return {
-        "message": printable(f"{message} ({program.place(lines[-1])})" if lines else message),
+        "kind": type(error).__qualname__,
+        "message": printable(text[:MESSAGE_CHARACTERS_MAX]),
+        "place": printable(program.place(lines[-1])) if lines else "",
         "traceback": [printable(line) for line in tail],
         "is_final": isinstance(error, SyntaxError),
     }
@@ -394,7 +339,3 @@ def described(error: BaseException, program: Program) -> dict[str, Any]:
 def printable(text: str) -> str:
     """The text with `?` for what is no character."""
     return text.encode("utf-8", "replace").decode()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Inputs of a node as environment variables of a shell script."""
+"""Inputs of a node as environment variables of a script or a command."""
 
 from __future__ import annotations
 
@@ -21,17 +21,31 @@ def shell_environment(inputs: Mapping[str, Any]) -> dict[str, str]:
     Text is given as it is, everything else as JSON. Raises CodeError for what a system cannot hand
     to a process: too much, or text with a NUL character.
     """
-    spelled = {re.sub(r"\W", "_", name, flags=re.ASCII): value for name, value in inputs.items()}
-    environment = {"INPUT_KEYS": " ".join(spelled)}
-    size = 0
-    for name, value in spelled.items():
-        text = value if isinstance(value, str) else orjson.dumps(value).decode()
-        size += _checked_size(name, text)
-        environment[f"INPUT_{name}"] = text
+    texts = {
+        _spelled(name): value if isinstance(value, str) else orjson.dumps(value).decode()
+        for name, value in inputs.items()
+    }
+    _check(texts)
+    named = {f"INPUT_{name}": text for name, text in texts.items()}
+    return {"INPUT_KEYS": " ".join(texts), **named}
+
+
+def command_environment(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """`DIPEO_INPUT_<NAME>` per input, as JSON. Raises CodeError as `shell_environment` does."""
+    texts = {_spelled(name).upper(): orjson.dumps(value).decode() for name, value in inputs.items()}
+    _check(texts)
+    return {f"DIPEO_INPUT_{name}": text for name, text in texts.items()}
+
+
+def _spelled(name: str) -> str:
+    return re.sub(r"\W", "_", name, flags=re.ASCII)
+
+
+def _check(texts: Mapping[str, str]) -> None:
+    size = sum(_checked_size(name, text) for name, text in texts.items())
     if size > ALL_BYTES_MAX:
         message = f"The inputs hold {size:,} bytes; a script can take {ALL_BYTES_MAX:,}."
         raise CodeError(message, hint=_HINT)
-    return environment
 
 
 def _checked_size(name: str, text: str) -> int:

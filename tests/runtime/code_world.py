@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pytest
 
-from dipeo_server.domains.execution.ports import CodeRequest
+from dipeo_server.domains.execution.ports import CodeRequest, ProcessOptions
 from dipeo_server.errors import CodeError
 from dipeo_server.runtime.code_runner import ProcessCodeRunner
 from dipeo_server.runtime.files import BaseDirFiles
@@ -20,11 +20,13 @@ Language = Literal["python", "bash"]
 
 
 def request(code: str, language: Language = "python", /, **more: Any) -> CodeRequest:
+    """A request; `options` are those of ProcessOptions that differ, `timeout` is one of them."""
+    options = {"timeout": more.pop("timeout", 20.0), **more.pop("options", {})}
     fields: dict[str, Any] = {
         "file_path": None,
         "function_name": "main",
         "inputs": {},
-        "timeout": 20.0,
+        "options": ProcessOptions(**options),
         "node_id": "node_0",
     }
     return CodeRequest(language=language, code=textwrap.dedent(code), **(fields | more))
@@ -86,7 +88,7 @@ class Python:
             "file_path": None,
             "function_name": "main",
             "inputs": inputs or {},
-            "timeout": 20,
+            "options": ProcessOptions(20),
             "node_id": "node_7",
         }
         request = CodeRequest(**(fields | more))

@@ -2,8 +2,6 @@
 
 import asyncio
 import gc
-import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -90,7 +88,7 @@ STUBBORN = """
 """
 
 
-async def test_a_timeout_kills_the_whole_group(runner: CodeRunner, lines: Lines) -> None:
+async def test_a_timeout_kills_all_that_was_started(runner: CodeRunner, lines: Lines) -> None:
     with pytest.raises(NodeTimeout, match="did not end within 2 s") as caught:
         await runner.run(request(STUBBORN, timeout=2), lines)
     assert caught.value.retryable
@@ -100,7 +98,7 @@ async def test_a_timeout_kills_the_whole_group(runner: CodeRunner, lines: Lines)
 
 
 @pytest.mark.parametrize("times", [1, 3])
-async def test_cancelling_kills_the_whole_group(
+async def test_cancelling_kills_all_that_was_started(
     times: int, runner: CodeRunner, lines: Lines
 ) -> None:
     running = asyncio.create_task(runner.run(request(STUBBORN), lines))
@@ -170,42 +168,98 @@ async def test_what_the_code_leaves_running_is_killed(runner: CodeRunner, lines:
     await until(lambda: not is_running(pid))
 
 
-async def test_a_process_that_left_the_group_does_not_hold_up_the_result(
+DAEMON = """
+    import os, signal, subprocess, sys, time
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    program = (
+        "import os, signal, sys, time\\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\n"
+        "os.setsid()\\n"
+        "if os.fork(): os._exit(0)\\n"
+        "os.setpgid(0, 0)\\n"
+        "print('daemon', os.getpid(), flush=True)\\n"
+        "os.closerange(0, 99)\\n"
+        "time.sleep(100)"
+    )
+    subprocess.run([sys.executable, "-c", program])
+    subprocess.Popen(["sleep", "100"], start_new_session=True)
+    print("child", os.getpid())
+"""
+
+
+async def test_a_daemon_that_the_code_has_started_ends_with_it(
     runner: CodeRunner, lines: Lines
 ) -> None:
+    """003-W6: nothing is left behind, wherever it has gone."""
+    assert await runner.run(request(DAEMON + "    result = 1"), lines) == 1
+    assert not is_running(await lines.pid("daemon"))
+
+
+async def test_stopping_the_code_stops_daemons_that_ignore_it(
+    runner: CodeRunner, lines: Lines
+) -> None:
+    """G10: abort leaves no process behind."""
+    others = children()
+    running = asyncio.create_task(runner.run(request(DAEMON + "    time.sleep(100)"), lines))
+    child, daemon = await lines.pid("child"), await lines.pid("daemon")
+    assert is_running(daemon)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not is_running(child)
+    assert not is_running(daemon)
+    assert children() == others
+
+
+async def test_code_that_stops_its_keeper_is_killed_all_the_same(
+    runner: CodeRunner, lines: Lines
+) -> None:
+    code = "import os, signal\nos.kill(os.getppid(), signal.SIGSTOP)\n" + textwrap.dedent(DAEMON)
+    with pytest.raises(NodeTimeout):
+        await runner.run(request(code + "time.sleep(100)", timeout=2), lines)
+    child, daemon = await lines.pid("child"), await lines.pid("daemon")
+    await until(lambda: not is_running(child) and not is_running(daemon))
+
+
+async def test_code_that_kills_its_keeper_dies_with_it(runner: CodeRunner, lines: Lines) -> None:
     code = """
-        import subprocess
-        process = subprocess.Popen(["sleep", "100"], start_new_session=True)
-        result = process.pid
+        import os, time
+        print("child", os.getpid())
+        os.kill(os.getppid(), 9)
+        time.sleep(100)
     """
-    pid = await runner.run(request(code), lines)
-    assert is_running(pid)
-    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(CodeError, match="was killed by SIGKILL"):
+        await runner.run(request(code), lines)
+    child = await lines.pid("child")
+    await until(lambda: not is_running(child))
 
 
 async def test_the_code_dies_with_its_server(base_dir: Path) -> None:
+    """However it dies, and daemons too."""
     server = """
         import asyncio, sys
         from pathlib import Path
-        from dipeo_server.domains.execution.ports import CodeRequest
+        from dipeo_server.domains.execution.ports import CodeRequest, ProcessOptions
         from dipeo_server.runtime.code_runner import ProcessCodeRunner
         from dipeo_server.runtime.files import BaseDirFiles
 
         base = Path(sys.argv[1])
-        code = "import os, time; print(os.getpid()); time.sleep(100)"
-        request = CodeRequest("python", code, None, "main", {}, 60, "node_0")
+        request = CodeRequest("python", sys.argv[2], None, "main", {}, ProcessOptions(60), "node_0")
         runner = ProcessCodeRunner(base, BaseDirFiles(base))
         asyncio.run(runner.run(request, lambda stream, line: print(line, flush=True)))
     """
-    program = [sys.executable, "-c", textwrap.dedent(server), str(base_dir)]
+    code = textwrap.dedent(DAEMON) + "time.sleep(100)"
+    program = [sys.executable, "-c", textwrap.dedent(server), str(base_dir), code]
     root = Path(__file__).parents[2]
     process = await asyncio.create_subprocess_exec(*program, stdout=subprocess.PIPE, cwd=root)
     assert process.stdout is not None
-    pid = int(await process.stdout.readline())
-    assert is_running(pid)
+    told = [await process.stdout.readline() for _ in range(2)]
+    daemon, child = (int(line.split()[-1]) for line in told)
+    assert is_running(child)
+    assert is_running(daemon)
     process.kill()
     await process.communicate()
-    await until(lambda: not is_running(pid))
+    await until(lambda: not is_running(child) and not is_running(daemon))
 
 
 async def test_a_request_that_nobody_reads_is_dropped(runner: CodeRunner, lines: Lines) -> None:

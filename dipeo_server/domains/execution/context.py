@@ -22,6 +22,7 @@ from dipeo_server.domains.execution.ports import (
     CodeRunner,
     Files,
     LanguageModels,
+    Secrets,
     SubDiagrams,
 )
 from dipeo_server.domains.execution.saved_state import SavedState
@@ -67,6 +68,7 @@ class Services:
     code: CodeRunner
     models: LanguageModels
     sub_diagrams: SubDiagrams
+    secrets: Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,11 @@ class ExecutionContext:
     def files(self) -> Files:
         """The file port."""
         return self.visit.services.files
+
+    @property
+    def secrets(self) -> Secrets:
+        """What references such as `secret://name` stand for."""
+        return self.visit.services.secrets
 
     @property
     def state_store(self) -> NodeReporter:

@@ -59,11 +59,26 @@ LineSink = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessOptions:
+    """How a child process is run; `timeout` in seconds, `environment` in addition to the usual.
+
+    `tty`: on a terminal, whose one stream is stdout; `stdin` is what it reads. `ansi`: what becomes
+    of colours in its lines.
+    """
+
+    timeout: float
+    environment: Mapping[str, SecretText] = field(default_factory=dict)
+    stdin: SecretText | None = None
+    tty: bool = False
+    ansi: Literal["strip", "keep"] = "strip"
+
+
+@dataclass(frozen=True, slots=True)
 class CodeRequest:
     """User code for a child process. Either `code` or `file_path` is set.
 
-    `inputs` by name (JSON values); `timeout` in seconds; `function_name` is the function that is
-    called where the code defines it.
+    `inputs` by name (JSON values); `function_name` is the function that is called where the code
+    defines it; `variables` may hold secrets.
     """
 
     language: Literal["python", "bash"]
@@ -71,13 +86,26 @@ class CodeRequest:
     file_path: str | None
     function_name: str
     inputs: Mapping[str, Any]
-    timeout: float
+    options: ProcessOptions
     node_id: str
-    variables: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRequest:
+    """A program and its arguments, never through a shell; `cwd` is below the base directory.
+
+    Inputs come as DIPEO_INPUT_<NAME>, each as JSON.
+    """
+
+    command: Sequence[str]
+    options: ProcessOptions
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    cwd: str | None = None
 
 
 class CodeRunner(Protocol):
-    """Runs user code in a child process of its own session."""
+    """Runs user code in child processes, of which nothing is left when they end or are ended."""
 
     @property
     def isolation(self) -> str:
@@ -88,8 +116,12 @@ class CodeRunner(Protocol):
         """The code's result as a JSON value.
 
         Raises CodeError (the traceback's last lines in the message), NodeTimeout, OutputTooLarge,
-        FileMissing, PathDenied. Cancelling it kills the whole process group.
+        FileMissing, PathDenied. Cancelling it kills everything that the code has started.
         """
+        ...
+
+    async def run_command(self, request: CommandRequest, on_line: LineSink) -> str:
+        """What the command printed to stdout, without spaces around. Raises as `run` does."""
         ...
 
 

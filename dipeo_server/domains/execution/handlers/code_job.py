@@ -16,7 +16,11 @@ from dipeo_server.domains.execution.handlers import (
     create_node_output,
     node_handler,
 )
-from dipeo_server.domains.execution.ports import CodeRequest
+from dipeo_server.domains.execution.ports import CodeRequest, ProcessOptions
+from dipeo_server.domains.execution.process_settings import (
+    EnvironmentSettings,
+    filled_environment,
+)
 from dipeo_server.errors import CodeError
 
 _PYTHON_FILE: Final = re.compile(r"[\w./-]+\.py")
@@ -48,6 +52,14 @@ class CodeJobProps(NodeProps):
         "by name, a single other one gets all inputs.",
     )
     timeout: float = Field(30.0, gt=0, description="Seconds; then its processes are killed.")
+    env: EnvironmentSettings = Field(
+        default_factory=dict,
+        description="Environment variables; secret://NAME in one stands for that secret.",
+    )
+    tty: bool = Field(
+        default=False, description="Run it on a terminal: stdout and stderr are one stream then."
+    )
+    ansi: Literal["strip", "keep"] = Field("strip", description="What becomes of printed colours.")
     effects: bool = Field(
         default=False, description="It changes things outside: do not just repeat it after a crash."
     )
@@ -92,7 +104,8 @@ class CodeJobProps(NodeProps):
 async def code_job(node: DomainNode[CodeJobProps], ctx: ExecutionContext) -> NodeOutput:
     """Run python or bash in a process of its own; what it prints is logged.
 
-    Inputs are names in Python, where `inputs` holds all of them, and INPUT_<name> in bash.
+    Inputs are names in Python, where `inputs` holds all of them, and INPUT_<name> in bash. When it
+    ends, or is ended, nothing that it has started is left.
     """
     props = node.props
     if props.language == "typescript":
@@ -105,9 +118,14 @@ async def code_job(node: DomainNode[CodeJobProps], ctx: ExecutionContext) -> Nod
         file_path=file_path,
         function_name=props.function_name,
         inputs=ctx.inputs,
-        timeout=props.timeout,
+        options=ProcessOptions(
+            timeout=props.timeout,
+            environment=await filled_environment(props.env, ctx.secrets),
+            tty=props.tty,
+            ansi=props.ansi,
+        ),
         node_id=node.id,
-        variables=ctx.variables,
+        variables=await ctx.secrets.fill_variables(ctx.variables),
     )
     value = await ctx.services.code.run(request, ctx.log)
     return create_node_output({"default": value})

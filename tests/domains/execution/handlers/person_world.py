@@ -72,7 +72,7 @@ class World:
             node=node,
             inputs=inputs,
             input_envelopes={},
-            services=Services(absent, self.files, absent, self.models, absent),
+            services=Services(absent, self.files, absent, self.models, absent, absent),
             state_store=absent,
             log=self.log,
             executed={"Ask": self.runs_before},

@@ -14,10 +14,13 @@ from dipeo_server.domains.diagram import AfterCrash, DomainNode, ExecutableDiagr
 from dipeo_server.domains.execution import ExecutionContext, NodeOutput, NodeRun
 from dipeo_server.domains.execution.context import Services, Visit
 from dipeo_server.domains.execution.handlers.code_job import CodeJobProps, code_job
+from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.registry import declared
 from dipeo_server.errors import CodeError, FileMissing, NodeTimeout
 from dipeo_server.runtime.code_runner import ProcessCodeRunner
 from dipeo_server.runtime.files import BaseDirFiles
+from dipeo_server.runtime.secrets import RunSecrets, SecretGrants, SecretKeeper
+from dipeo_server.storage.memory import MemoryStore
 
 
 class Node:
@@ -27,6 +30,7 @@ class Node:
         self.base_dir = base_dir
         self.variables: dict[str, Any] = {}
         self.logged: list[tuple[str, str]] = []
+        self.keeper = SecretKeeper({"sudo": "open-sesame"})
 
     def log(self, stream: str, text: str, *, level: str = "INFO") -> None:
         assert level == "INFO"
@@ -50,6 +54,7 @@ class Node:
             code=ProcessCodeRunner(self.base_dir, files),
             models=unused,
             sub_diagrams=unused,
+            secrets=RunSecrets(self.keeper, SecretGrants(MemoryStore()), ExecutionID("exec_0_a")),
         )
         node = ExecutableNode(0, "Job", "node_3", "code_job", "Job", {})
         visit = Visit(

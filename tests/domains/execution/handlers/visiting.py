@@ -170,6 +170,7 @@ class Place:
                 code=ABSENT,
                 models=self.models,
                 sub_diagrams=self.children or ABSENT,
+                secrets=ABSENT,
             ),
             state_store=ABSENT,
             log=ABSENT,
