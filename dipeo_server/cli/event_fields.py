@@ -48,13 +48,25 @@ _WITHIN: Final = {
     "output": "{ id contentType body sizeBytes isTruncated meta }",
     "tokenUsage": "{ input output cached total }",
 }
-# Fields of one name differ in type between events, so each is asked for under a name of its own.
-_MARK: Final = "__of__"
+# Of one name in one answer there can be one type: these differ, so they get names of their own.
+_ODD: Final = {
+    "BranchCompleted": {"error"},
+    "BarrierResolved": {"reason", "status"},
+    "EarlyDecisionChanged": {"occurrence"},
+    "ExecutionAborted": {"reason"},
+    "ExecutionStarted": {"revisionNumber"},
+    "ExecutionStatusChanged": {"reason"},
+    "ObservedError": {"nodeKey", "occurrence"},
+    "StateChanged": {"nodeKey", "occurrence"},
+}
+_MARK: Final = "_odd"
 
 
 def _selection(kind: str, fields: str) -> str:
+    odd = _ODD.get(kind, set())
     asked = (
-        f"{name}{_MARK}{kind}: {name} {_WITHIN.get(name, '')}".rstrip() for name in fields.split()
+        f"{f'{name}{_MARK}: ' if name in odd else ''}{name} {_WITHIN.get(name, '')}".rstrip()
+        for name in fields.split()
     )
     return f"... on {kind} {{ {' '.join(asked)} }}"
 
@@ -83,4 +95,4 @@ STORED_WHOLE_EVENTS: Final = f"""query($id: ID!, $first: Int!, $after: Sequence)
 
 def renamed(event: Mapping[str, Any]) -> dict[str, Any]:
     """The event under the API's names."""
-    return {name.partition(_MARK)[0]: value for name, value in event.items()}
+    return {name.removesuffix(_MARK): value for name, value in event.items()}
