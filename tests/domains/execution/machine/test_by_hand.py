@@ -1,53 +1,26 @@
-"""Stories in which people run nodes again, skip them, or give their results."""
+"""Stories in which people run nodes again, or skip them."""
 
 from __future__ import annotations
-
-import random
-from typing import Any
 
 import pytest
 
 from dipeo_server.domains.execution.commands import RunNode
-from dipeo_server.domains.execution.events import BarrierAction, ErrorStrategy, Failure, NodeSkipped
+from dipeo_server.domains.execution.events import BarrierAction, ErrorStrategy, NodeSkipped
 from dipeo_server.domains.execution.ids import NodeRun
-from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.output import WaitUntil, create_node_output
 from dipeo_server.domains.execution.signals import (
-    NodeRaised,
     NodeReturned,
     NodeStopped,
     OutputGiven,
-    PauseRequested,
-    ResumeRequested,
-    RetryRequested,
     SkipRequested,
     TimerFired,
 )
 from dipeo_server.domains.execution.status import ExecutionStatus, NodeExecutionStatus
-from dipeo_server.errors import ExecutionFinished, InvalidInput, InvalidState, NotFound, Rejected
-from tests.builders import Story
-from tests.reference.generate import random_sketch
-from tests.reference.machine_run import MachineRun
+from dipeo_server.errors import ExecutionFinished, InvalidState, NotFound
+from tests.domains.execution.machine.by_hands import Hands
 
 _N = NodeExecutionStatus
 COLLECT = ErrorStrategy.COLLECT
-
-
-class Hands(Story):
-    """A story with people who do what the machine would do."""
-
-    def retries(self, key: str) -> list[str]:
-        return self.tell(RetryRequested(key, "ann"))
-
-    def skips(self, key: str, reason: str | None = None) -> list[str]:
-        return self.tell(SkipRequested(key, reason, "ann"))
-
-    def sets(self, key: str, output: Any) -> list[str]:
-        return self.tell(OutputGiven(key, output, "ann"))
-
-    def inputs_of(self, key: str) -> list[Any]:
-        refs = self.state.inputs[self.state.diagram.index_of[key]]
-        return [ref.envelope.value_at(ref.port) for ref in refs]
 
 
 # --- running a failed node again ----------------------------------------------------------------
@@ -309,136 +282,3 @@ def test_what_was_not_reached_needs_a_breakpoint() -> None:
     story.returns("s")
     with pytest.raises(InvalidState, match="COMPLETED"):
         story.skips("s")
-
-
-# --- giving results -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("moment", ["ready", "running", "retry", "delay", "failed"])
-def test_a_result_is_given_wherever_a_node_has_none_yet(moment: str) -> None:
-    story = Hands("s -> a -> b", props={"a": {"retry": {"attempts": 2, "initial_seconds": 60}}})
-    if moment == "ready":
-        story.pauses()
-    story.returns("s")
-    run = NodeRun("a", 1)
-    if moment == "retry":
-        story.raises("a", retryable=True)
-        run = run.next_attempt()
-    elif moment == "delay":
-        story.gives("a", WaitUntil(60, create_node_output({"default": 1})))
-    elif moment == "failed":
-        story.pauses()
-        story.raises("a")
-    told = story.sets("a", {"x": 1})
-    assert told[0] == "NodeOutputSet"
-    event = story.event("NodeOutputSet")
-    assert (event.node_run, event.actor, event.reason) == (run, "ann", "by_user")
-    assert (story.node("a").status, story.node("a").failure) == (_N.COMPLETED, None)
-    if story.state.is_paused:
-        story.resumes()
-    assert story.inputs_of("b") == [{"x": 1}]
-    assert story.tell(NodeReturned(run, create_node_output({"default": 2}))) == []
-    assert story.returns("b")[-1] == "ExecutionCompleted"
-
-
-@pytest.mark.parametrize(
-    "output, taken, carried",
-    [
-        (True, "a", True),
-        (False, "b", False),
-        ({"condtrue": {"x": 1}}, "a", {"x": 1}),
-        ({"condtrue": None, "condfalse": 5}, "b", 5),
-    ],
-)
-def test_a_result_of_a_condition_says_which_branch(output: Any, taken: str, carried: Any) -> None:
-    story = Hands("s -> c; c.t -> a; c.f -> b")
-    story.returns("s")
-    story.sets("c", output)
-    assert [run.node for run in story.state.running.values()] == [taken]
-    assert story.inputs_of(taken) == [carried]
-
-
-def test_a_result_that_names_no_port_is_refused_with_the_ports() -> None:
-    story = Hands("s -> c; c.t -> a; c.f -> b")
-    story.returns("s")
-    for output in ("yes", {"elsewhere": 1}, {}, {"condtrue": 1, "elsewhere": 1}):
-        with pytest.raises(InvalidInput, match="condtrue, condfalse") as refused:
-            story.sets("c", output)
-        assert refused.value.field == ("output",)
-    assert story.run_of("c").occurrence == 1
-
-
-def test_conditions_on_edges_see_the_given_result() -> None:
-    edges = {"a>b": {"kind": "when", "condition": "x > 1"}, "a>d": {"kind": "default"}}
-    story = Hands("s -> a -> b; a -> d", edges=edges)
-    story.returns("s")
-    with pytest.raises(InvalidInput, match="x"):
-        story.sets("a", "no x in here")
-    story.sets("a", {"x": 2})
-    assert [run.node for run in story.state.running.values()] == ["b"]
-
-
-def test_a_skipped_or_given_visit_survives_a_restart() -> None:
-    story = Hands("s -> a -> e; s -> b -> e")
-    story.returns("s")
-    story.skips("a")
-    story.sets("b", 1)
-    story.restarts()
-    assert (story.node("a").status, story.node("b").status) == (_N.SKIPPED, _N.COMPLETED)
-    story.returns("e")
-    assert story.status() is ExecutionStatus.COMPLETED
-
-
-# --- at random ----------------------------------------------------------------------------------
-
-
-class Meddled(MachineRun):
-    """A run in which people do at random what they may do."""
-
-    def meddle(self, rng: random.Random) -> None:
-        name = rng.choice(self.sketch.names)
-        answer = {rng.choice(("condtrue", "condfalse")): name} if name[0] == "c" else name
-        wishes = (
-            RetryRequested(name),
-            SkipRequested(name),
-            OutputGiven(name, answer),
-            PauseRequested(),
-        )
-        before = len(self.log)
-        try:
-            self.tell(rng.choice(wishes))
-        except Rejected:
-            assert len(self.log) == before
-
-    def go_on(self, rng: random.Random) -> None:
-        waiting = [each.node_run for each in self.state.waiting.values()]
-        if self.state.is_paused:
-            self.tell(ResumeRequested())
-        elif waiting and rng.random() < 0.5:
-            self.tell(TimerFired(rng.choice(waiting)))
-        elif self.running:
-            node = rng.choice(self.running)
-            if rng.random() < 0.3:
-                run = self.state.running[node]
-                self.tell(NodeRaised(run, Failure("CODE_ERROR", "broke", run.node)))
-            else:
-                self.complete(node)
-
-
-def test_whatever_people_do_a_run_ends_and_its_log_folds_to_it() -> None:
-    for seed in range(1_500):
-        rng = random.Random(seed)
-        sketch, script = random_sketch(rng, 7, joins_all=seed % 2 == 0)
-        run = Meddled(sketch, script, cap=4)
-        for _ in range(300):
-            if run.state.status.is_terminal:
-                break
-            run.meddle(rng) if rng.random() < 0.4 else run.go_on(rng)
-        assert run.state.status.is_terminal, f"{sketch} seed={seed}"
-        error = run.state.error
-        assert error is None or error.code != "STALLED", f"{sketch} seed={seed}"
-        assert not run.machine.outstanding()
-        run.state.touched.clear()
-        again = ExecutionMachine.replay(run.log)
-        again.state.touched.clear()
-        assert again.state == run.state, f"{sketch} seed={seed}"
