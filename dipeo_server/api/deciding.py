@@ -194,16 +194,19 @@ def _became(
             case EarlyDecisionChanged(change="used", decision_id=decision_id):
                 used = decision_id
                 continue
-            case BarrierResolved(node_run=run):
-                is_ours = found is not None and found.made is not None and found.made.id == used
-                if used is None and (run.node, run.occurrence) == visit:
-                    found = _Outcome(barrier=run.barrier)
-                elif found is not None and is_ours:
-                    found = replace(found, barrier=run.barrier)
+            case BarrierResolved(node_run=run) if used is not None:
+                if found is not None and found.made is not None and found.made.id == used:
+                    found = _Outcome(_used_once(found.made), run.barrier)
+            case BarrierResolved(node_run=run) if (run.node, run.occurrence) == visit:
+                found = _Outcome(barrier=run.barrier)
             case _:
                 pass
         used = None
     return found
+
+
+def _used_once(made: EarlyDecision) -> EarlyDecision:
+    return made if made.uses_left is None else replace(made, uses_left=made.uses_left - 1)
 
 
 def _recorded(log: Iterable[Recorded], decision_id: str) -> _Outcome | None:
@@ -212,7 +215,7 @@ def _recorded(log: Iterable[Recorded], decision_id: str) -> _Outcome | None:
             case EarlyDecisionChanged(decision=EarlyDecision(id=made_id) as made) if (
                 made_id == decision_id
             ):
-                return _Outcome(made)
+                return _Outcome(replace(made, uses_left=0))
             case _:
                 pass
     return None
@@ -221,9 +224,6 @@ def _recorded(log: Iterable[Recorded], decision_id: str) -> _Outcome | None:
 def _payload(view: ExecutionView, outcome: _Outcome) -> BarrierPayload:
     decided = next((found for found in view.barriers if found.id == outcome.barrier), None)
     made = outcome.made
-    if made is not None:
-        left = {decision.id: decision for decision in view.early_decisions}
-        made = left.get(made.id, replace(made, uses_left=0))
     return BarrierPayload(
         barrier=barrier(decided, view.id) if decided is not None else None,
         early_decision=early_decision(made, view.id) if made is not None else None,
