@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from dipeo_server.domains.execution.barrier import BarrierAlreadyDecided
 from dipeo_server.domains.execution.events import BarrierAction, Breakpoint, ErrorStrategy
 from dipeo_server.domains.execution.interventions import BreakpointWhen
-from dipeo_server.domains.execution.signals import BreakpointsSet
+from dipeo_server.domains.execution.signals import BreakpointsSet, RetryRequested
 from dipeo_server.domains.execution.status import (
     BarrierStatus,
     ExecutionStatus,
@@ -271,6 +272,39 @@ def test_a_pause_holds_no_decision_back() -> None:
     assert story.node("e").status is _N.PENDING
     story.resumes()
     assert story.returns("e")[-1] == "ExecutionCompleted"
+
+
+def test_a_step_lets_one_visit_ask_and_the_book_answers() -> None:
+    story = Book("s -> g; g.ok -> e")
+    story.early("g")
+    story.pauses()
+    story.returns("s")
+    story.steps()
+    story.asks("g")
+    assert (story.status(), story.node("g").status) == (_E.PAUSED, _N.COMPLETED)
+    assert story.node("e").status is _N.PENDING
+    story.steps()
+    assert story.returns("e")[-1] == "ExecutionCompleted"
+    assert_replays(story)
+
+
+def test_a_visit_that_is_retried_by_hand_can_be_decided_again() -> None:
+    """004-40: what was decided stays so; the new attempt asks anew."""
+    story = Book("s -> g; g.ok -> e", strategy=ErrorStrategy.COLLECT)
+    story.returns("s")
+    story.asks("g")
+    story.pauses()
+    story.decides("g", _A.REJECT, actor="bob")
+    with pytest.raises(BarrierAlreadyDecided):
+        story.early("g", occurrence=1)
+    story.tell(RetryRequested("g", "ann"))
+    story.early("g", occurrence=1)
+    story.resumes()
+    story.fires("g")
+    story.asks("g")
+    assert [each.decided_by for each in story.resolutions] == ["bob", "ann"]
+    assert story.returns("e")[-1] == "ExecutionCompleted"
+    assert_replays(story)
 
 
 def test_a_breakpoint_behind_a_barrier_holds_the_run_however_it_was_decided() -> None:
