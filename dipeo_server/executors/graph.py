@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self
 
 from dipeo_server.domains.diagram.nearest import did_you_mean
+from dipeo_server.domains.diagram.spec import NodeSettings
 from dipeo_server.executors.functions import START, check_async
 from dipeo_server.executors.graph_errors import InvalidGraph, NodeNotFound
 from dipeo_server.executors.graph_steps import NodeFunction, Predicate
@@ -62,9 +63,14 @@ class Graph:
     def node(self, name: str, function: NodeFunction, **settings: Any) -> Self:
         """Add a node. Settings: `timeout` (seconds), `retry`, `on_error`, `after_crash`, `fan_out`.
 
-        Raises InvalidInput for what is no async function, InvalidGraph for a name that is taken.
+        Raises InvalidInput for what is no async function, InvalidGraph for a name that is taken and
+        a setting that does not exist.
         """
         check_async(name, function)
+        for setting in settings:
+            if setting not in NodeSettings.model_fields:
+                hint = did_you_mean(setting, NodeSettings.model_fields)
+                raise InvalidGraph(f"Nodes have no setting {setting!r}.", hint=hint)
         return self._add(GraphNode(name, function, settings))
 
     def barrier(

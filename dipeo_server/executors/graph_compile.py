@@ -20,6 +20,7 @@ from dipeo_server.executors.hosting import check_expression, registry_with
 PASSED: Final = "default"
 PORTS: Final = {"approved": PASSED, "rejected": "rejected", "skipped": "skipped"}
 VISITS_MAX: Final = 1_000_000
+"""What bounds a walk is its steps, not how often it comes to one node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class CompiledGraph:
     ways: Mapping[tuple[str, str], str]
 
 
-def compile_graph(graph: Graph, reducers: Reducers, max_steps: int) -> CompiledGraph:
+def compile_graph(graph: Graph, reducers: Reducers) -> CompiledGraph:
     """The graph as an execution runs it. Raises InvalidGraph, NodeNotFound."""
     graph.check()
     registry = registry_with(node_types(graph, reducers))
@@ -39,7 +40,7 @@ def compile_graph(graph: Graph, reducers: Reducers, max_steps: int) -> CompiledG
     diagram = DomainDiagram(
         nodes=(
             DomainNode(START, START, "start", START, {}),
-            *(_node(graph, node, max_steps) for node in graph.nodes.values()),
+            *(_node(graph, node) for node in graph.nodes.values()),
         ),
         edges=(DomainEdge(START, START, graph.start_node), *edges),
         name=graph.name,
@@ -53,11 +54,11 @@ def compile_graph(graph: Graph, reducers: Reducers, max_steps: int) -> CompiledG
     return CompiledGraph(compiled.executable, registry, _ways(edges))
 
 
-def _node(graph: Graph, node: GraphNode, max_steps: int) -> DomainNode[Mapping[str, Any]]:
+def _node(graph: Graph, node: GraphNode) -> DomainNode[Mapping[str, Any]]:
     type_ = BARRIER if node.function is None else function_type(node.name)
     props = {
         "fan_out": "first",
-        "max_iteration": min(max_steps + 1, VISITS_MAX),
+        "max_iteration": VISITS_MAX,
         "may_end": node.name in graph.end_nodes,
         **node.settings,
     }

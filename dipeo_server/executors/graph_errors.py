@@ -44,7 +44,8 @@ class NodeNotFound(InvalidGraph):
 class GraphError(DipeoError):
     """A run did not complete; it has everything that the result of a completed one has.
 
-    `node` is where it went wrong, if anywhere; `failures` are all of them, the first one first.
+    `node` is where it went wrong, if anywhere; `failures` are all of them, the first one first;
+    `run` is what the run gave until then.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class GraphError(DipeoError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.code = code or type(self).code
+        self.run = run
         self.trace_id, self.state, self.execution_log, self.duration = run
         self.failures = failures
         self.node = failures[0].node if failures else None

@@ -17,7 +17,6 @@ from dipeo_server.executors.graph_errors import (
     GraphError,
     GraphResult,
     LogEntry,
-    StepsExceeded,
     error_of,
 )
 
@@ -207,7 +206,6 @@ class Narrator:
         self._open: dict[NodeRun, tuple[int, datetime]] = {}
         self._entries: list[LogEntry] = []
         self._state: dict[str, Any] = {}
-        self._limit: int | None = None
         self._is_paused = False
 
     def tell(self, recorded: Recorded) -> Iterator[GraphEvent]:
@@ -219,10 +217,6 @@ class Narrator:
             return
         for tell in (self._of_run, self._of_node, self._of_groups, self._of_barriers):
             yield from tell(event, at)
-
-    def stopped_at(self, limit: int) -> None:
-        """The run is being ended because it has taken so many steps."""
-        self._limit = limit
 
     def result(self) -> GraphResult:
         """What the run has given so far."""
@@ -245,16 +239,11 @@ class Narrator:
                 error = error_of(errors or (failure,), self.result())
                 yield GraphFailed(self._id, at, error, error.state)
             case facts.ExecutionAborted(reason=reason):
-                error = self._cancelled(reason)
+                why = f": {reason}" if reason else ""
+                error = GraphCancelled(f"The run was cancelled{why}.", self.result())
                 yield GraphFailed(self._id, at, error, error.state)
             case _:
                 return
-
-    def _cancelled(self, reason: str | None) -> GraphError:
-        if self._limit is not None:
-            return StepsExceeded(self._limit, self.result())
-        why = f": {reason}" if reason else ""
-        return GraphCancelled(f"The run was cancelled{why}.", self.result())
 
     def _of_status(self, event: facts.ExecutionStatusChanged, at: datetime) -> Iterator[GraphEvent]:
         is_paused = event.after is ExecutionStatus.PAUSED

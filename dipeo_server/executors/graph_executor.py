@@ -8,18 +8,22 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from dipeo_server.domains.execution.delta import ReducerRegistry
-from dipeo_server.domains.execution.events import PauseCause
 from dipeo_server.domains.execution.ports import StateStore
 from dipeo_server.domains.execution.runner import StartExecution
 from dipeo_server.errors import InvalidInput
 from dipeo_server.executors.graph import Graph
 from dipeo_server.executors.graph_compile import CompiledGraph, compile_graph
-from dipeo_server.executors.graph_errors import GraphResult, InvalidGraph
+from dipeo_server.executors.graph_errors import (
+    GraphCancelled,
+    GraphResult,
+    InvalidGraph,
+    StepsExceeded,
+)
 from dipeo_server.executors.graph_events import GraphComplete, GraphEvent, GraphFailed, Narrator
 from dipeo_server.executors.graph_nodes import Reduce, Reducers
 from dipeo_server.executors.handle import NotYetAvailable, RunHandle
 from dipeo_server.executors.hosting import Hosting
-from dipeo_server.executors.live import LiveRun, limit_reached
+from dipeo_server.executors.live import LiveRun
 from dipeo_server.storage.memory import MemoryStore
 
 MAX_STEPS = 50
@@ -34,6 +38,27 @@ class GraphHandle(RunHandle):
         """Go on after a pause; `max_steps` raises the limit that paused it."""
         limit = None if max_steps is None else max_steps + START_STEPS
         await super().resume(max_steps=limit)
+
+    async def events(self) -> AsyncGenerator[GraphEvent, None]:
+        """Everything the run has told and will tell, from its beginning to its last event."""
+        narrator = Narrator(self.run_id)
+        async with aclosing(self._run.events()) as log:
+            async for recorded in log:
+                for event in narrator.tell(recorded):
+                    yield event
+
+    async def result(self) -> GraphResult:
+        """Wait for the end of the run. Raises GraphError."""
+        async with aclosing(self.events()) as events:
+            async for event in events:
+                match event:
+                    case GraphComplete(result=result):
+                        return result
+                    case GraphFailed(error=error):
+                        raise error
+                    case _:
+                        continue
+        raise InvalidGraph("The run ended without an end.")
 
 
 class GraphExecution(NamedTuple):
@@ -119,10 +144,16 @@ class GraphExecutor:
             raise InvalidGraph(message, hint="Use execute_stream(): its handle decides.")
         run = await self._begun(self._compiled(), state)
         try:
-            return await self._result(run)
+            _, limit = await run.ended_within_limits()
         except asyncio.CancelledError:
             await run.stop("execute() was cancelled")
             raise
+        try:
+            return await GraphHandle(run).result()
+        except GraphCancelled as error:
+            if limit is None:
+                raise
+            raise StepsExceeded(self.max_steps, error.run) from None
 
     async def execute_stream(self, state: Mapping[str, Any] | None = None) -> GraphExecution:
         """Begin a run from this state: a stream of its events, and a handle to it.
@@ -131,26 +162,8 @@ class GraphExecutor:
         """
         compiled = self._compiled()
         run = await self._begun(compiled, state)
-        return GraphExecution(_told(run), GraphHandle(run, compiled.ways))
-
-    async def _result(self, run: LiveRun) -> GraphResult:
-        narrator = Narrator(run.id)
-        async with aclosing(run.events()) as log:
-            async for recorded in log:
-                if limit_reached(recorded.event) is PauseCause.MAX_STEPS:
-                    narrator.stopped_at(self.max_steps)
-                    await run.stop("max_steps reached")
-                for event in narrator.tell(recorded):
-                    match event:
-                        case GraphComplete(result=result):
-                            await run.ended()
-                            return result
-                        case GraphFailed(error=error):
-                            await run.ended()
-                            raise error
-                        case _:
-                            continue
-        raise InvalidGraph("The run ended without an end.")
+        handle = GraphHandle(run, compiled.ways)
+        return GraphExecution(handle.events(), handle)
 
     async def _begun(self, compiled: CompiledGraph, state: Mapping[str, Any] | None) -> LiveRun:
         request = StartExecution(
@@ -162,18 +175,9 @@ class GraphExecutor:
 
     def _compiled(self) -> CompiledGraph:
         reducers = Reducers(dict(self._reducers), dict(self._functions))
-        return compile_graph(self._known_graph(), reducers, self.max_steps)
+        return compile_graph(self._known_graph(), reducers)
 
     def _known_graph(self) -> Graph:
         if self._graph is None:
             raise InvalidGraph("There is no graph to run.", hint="Give one, or call set_graph().")
         return self._graph
-
-
-async def _told(run: LiveRun) -> AsyncGenerator[GraphEvent, None]:
-    """Everything a run tells; ends behind its last event."""
-    narrator = Narrator(run.id)
-    async with aclosing(run.events()) as log:
-        async for recorded in log:
-            for event in narrator.tell(recorded):
-                yield event
