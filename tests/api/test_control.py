@@ -79,6 +79,9 @@ async def test_actions_tell_what_can_be_done(live: Live) -> None:
     assert (await standing(live, run))["availableActions"] == ["PAUSE", "ABORT"]
     await done(live, "pauseExecution", id=run)
     found = (await standing(live, run))["availableActions"]
+    assert found == ["RESUME", "ABORT"]
+    held_back = await paused(live, CHAIN)
+    found = (await standing(live, held_back))["availableActions"]
     assert found == ["RESUME", "STEP", "ABORT", "SKIP_NODE", "SET_OUTPUT"]
     await live.data("mutation ($id: ID!) { abortExecution(id: $id) { errors { code } } }", id=run)
     await live.follow(run)
@@ -254,3 +257,34 @@ async def test_a_wrong_initial_state_is_a_problem_with_a_path(
     assert [(each["code"], each["field"]) for each in payload["errors"]] == [
         ("INVALID", ["input", "initialState", *field])
     ]
+
+
+# --- what blocks a node -------------------------------------------------------------------------
+
+BLOCKERS = """query ($id: ID!) { execution(id: $id) { nodeStates {
+  nodeKey blockedBy { reason nodeKey edgeKey detail } } } }"""
+
+
+async def blocked(live: Live, run: str) -> dict[str, list[dict[str, Any]]]:
+    states = (await live.data(BLOCKERS, id=run))["execution"]["nodeStates"]
+    return {each["nodeKey"]: each["blockedBy"] for each in states}
+
+
+async def test_a_node_says_what_it_waits_for(live: Live) -> None:
+    run = await live.started(ASKING)
+    await told(live, run, "BarrierWaiting")
+    found = await blocked(live, run)
+    assert found["begin"] == []
+    assert [(each["reason"], each["nodeKey"]) for each in found["gate"]] == [("person", "gate")]
+    [upstream] = found["end"]
+    assert (upstream["reason"], upstream["nodeKey"]) == ("upstream", "gate")
+    edges = "query ($id: ID!) { execution(id: $id) { revision { edges { key } } } }"
+    known = (await live.data(edges, id=run))["execution"]["revision"]["edges"]
+    assert upstream["edgeKey"] in {edge["key"] for edge in known}
+    assert "'gate'" in upstream["detail"]
+
+
+async def test_a_held_node_says_what_holds_it(live: Live) -> None:
+    run = await paused(live, CHAIN)
+    [blocker] = (await blocked(live, run))["begin"]
+    assert (blocker["reason"], blocker["nodeKey"]) == ("paused", None)

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from dipeo_server.api.types.enums import ExecutionAction
-from dipeo_server.domains.execution.state import ExecutionView, NodeState
-from dipeo_server.domains.execution.status import (
-    BarrierStatus,
-    ExecutionStatus,
-    NodeExecutionStatus,
-)
+from dipeo_server.domains.execution.state import ExecutionView, WaitKind
+from dipeo_server.domains.execution.status import ExecutionStatus, NodeExecutionStatus
 
-_BY_HAND = frozenset(
-    {NodeExecutionStatus.RUNNING, NodeExecutionStatus.WAITING, NodeExecutionStatus.FAILED}
-)
+_GIVEN_UP = frozenset({ExecutionAction.SKIP_NODE, ExecutionAction.SET_OUTPUT})
 
 
 def available_actions(view: ExecutionView) -> list[ExecutionAction]:
@@ -23,41 +17,27 @@ def available_actions(view: ExecutionView) -> list[ExecutionAction]:
         return [ExecutionAction.ABORT]
     found = {ExecutionAction.ABORT, *_on_nodes(view)}
     if view.status is ExecutionStatus.PAUSED:
-        found |= {ExecutionAction.RESUME, *_held(view)}
+        found.add(ExecutionAction.RESUME)
+        if view.steps < view.max_steps and (view.ready or _retries(view)):
+            found.add(ExecutionAction.STEP)
     else:
         found.add(ExecutionAction.PAUSE)
     return [action for action in ExecutionAction if action in found]
 
 
-_SETTLED = frozenset({ExecutionAction.SKIP_NODE, ExecutionAction.SET_OUTPUT})
-
-
-def _held(view: ExecutionView) -> set[ExecutionAction]:
-    """What can be done to nodes that the pause may hold back."""
-    found: set[ExecutionAction] = set()
-    for stood in view.nodes:
-        if stood.status is NodeExecutionStatus.PENDING:
-            found |= {ExecutionAction.STEP, *_SETTLED}
-        elif _waits_for_retry(stood):
-            found.add(ExecutionAction.STEP)
-    return found - {ExecutionAction.STEP} if view.steps >= view.max_steps else found
-
-
 def _on_nodes(view: ExecutionView) -> set[ExecutionAction]:
-    """What can be done to nodes that have been reached: those that ask a person are decided."""
-    asking = {
-        record.node_run.node for record in view.barriers if record.status is BarrierStatus.WAITING
-    }
+    """What can be done to single nodes; those that ask a person are decided instead."""
+    statuses = {stood.status for stood in view.nodes}
+    waits = {waiting.kind for waiting in view.waiting.values()}
+    has_failed = NodeExecutionStatus.FAILED in statuses
     found: set[ExecutionAction] = set()
-    for node, stood in zip(view.diagram.nodes, view.nodes, strict=True):
-        if node.key in asking:
-            continue
-        if stood.status in _BY_HAND:
-            found |= _SETTLED
-        if stood.status is NodeExecutionStatus.FAILED or _waits_for_retry(stood):
-            found.add(ExecutionAction.RETRY_NODE)
+    if has_failed or _retries(view):
+        found.add(ExecutionAction.RETRY_NODE)
+    is_running = NodeExecutionStatus.RUNNING in statuses
+    if has_failed or is_running or view.ready or waits - {WaitKind.PERSON}:
+        found |= _GIVEN_UP
     return found
 
 
-def _waits_for_retry(stood: NodeState) -> bool:
-    return stood.status is NodeExecutionStatus.WAITING and stood.failure is not None
+def _retries(view: ExecutionView) -> bool:
+    return any(waiting.kind is WaitKind.RETRY for waiting in view.waiting.values())

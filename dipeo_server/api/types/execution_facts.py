@@ -19,7 +19,6 @@ from dipeo_server.api.types.arguments import (
     OneNodeKey,
 )
 from dipeo_server.api.types.described import computed, object_type
-from dipeo_server.api.types.diagram import Graph
 from dipeo_server.api.types.enums import ExecutionAction
 from dipeo_server.api.types.events import ExecutionEventConnection
 from dipeo_server.api.types.figures import (
@@ -207,12 +206,7 @@ class ExecutionFacts:
 
 def whole_of(view: ExecutionView, context: OperationContext) -> Whole:
     """What the node states of a run share."""
-    return Whole(
-        view.id,
-        Graph(view.diagram),
-        created_at_of(view),
-        lambda: context.histories.load(view.id),
-    )
+    return Whole(view, created_at_of(view), lambda: context.histories.load(view.id))
 
 
 def created_at_of(view: ExecutionView) -> datetime:

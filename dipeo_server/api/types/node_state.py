@@ -23,7 +23,9 @@ from dipeo_server.api.types.outcome import (
 )
 from dipeo_server.domains.diagram.fingerprint import node_fingerprint
 from dipeo_server.domains.execution import resolver, state
+from dipeo_server.domains.execution.blocking import blockers
 from dipeo_server.domains.execution.ids import ExecutionID
+from dipeo_server.domains.execution.state import ExecutionView
 from dipeo_server.domains.execution.status import NodeExecutionStatus
 
 
@@ -90,18 +92,34 @@ def duration(started_at: datetime | None, ended_at: datetime | None) -> timedelt
     return None if started_at is None or ended_at is None else ended_at - started_at
 
 
+@object_type
+class Blocker:
+    """Why a node has not run, or was skipped."""
+
+    reason: str = strawberry.field(
+        description=(
+            "upstream, person, delay or retry: what it waits for; paused, breakpoint, limit, "
+            "step, places or ending: what holds it; ended: the run was over before; or the "
+            "reason of a skip, as `skipReason` has it."
+        )
+    )
+    node_key: str | None = strawberry.field(description="The node that blocks it, if one does.")
+    edge_key: str | None = strawberry.field(description="The edge that it blocks it along.")
+    detail: str = strawberry.field(description="For people.")
+
+
 class Whole:
     """What the node states of one execution share: its diagram, and its history when asked."""
 
     def __init__(
         self,
-        execution_id: ExecutionID,
-        graph: Graph,
+        view: ExecutionView,
         created_at: datetime,
         history: Callable[[], Awaitable[History]],
     ) -> None:
-        self.execution_id = execution_id
-        self.graph = graph
+        self.view = view
+        self.execution_id = view.id
+        self.graph = Graph(view.diagram)
         self.created_at = created_at
         self.history = history
 
@@ -127,6 +145,19 @@ class NodeState:
     def node(self) -> DiagramNode | None:
         """The node in the diagram."""
         return self.whole.graph.node(self.node_key)
+
+    @computed
+    def blocked_by(self) -> list[Blocker]:
+        """What keeps it from running; empty if it runs or has run."""
+        return [
+            Blocker(
+                reason=found.reason,
+                node_key=found.node,
+                edge_key=found.edge,
+                detail=found.detail,
+            )
+            for found in blockers(self.whole.view, self.node_key)
+        ]
 
     @computed
     def fingerprint(self) -> str:
