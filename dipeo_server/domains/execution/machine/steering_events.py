@@ -85,10 +85,10 @@ def early_decision_changed(state: ExecutionState, event: EarlyDecisionChanged) -
                 state.early_decisions[event.decision_id] = event.decision
                 state.decisions_made += 1
         case "used":
-            decision = state.early_decisions.pop(event.decision_id)
-            if decision.uses_left is None:
-                state.early_decisions[decision.id] = decision
-            elif decision.uses_left > 1:
+            decision = state.early_decisions[event.decision_id]
+            if decision.uses_left == 1:
+                del state.early_decisions[decision.id]
+            elif decision.uses_left is not None:
                 left = replace(decision, uses_left=decision.uses_left - 1)
                 state.early_decisions[decision.id] = left
         case "revoked" | "expired" | "unused":
