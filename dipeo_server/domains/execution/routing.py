@@ -19,6 +19,8 @@ from dipeo_server.domains.execution.tokens import Token, TokenKind
 from dipeo_server.errors import NodeError
 
 FALLBACK_PORT = "fallback"
+VALUE_CHARACTERS_MAX = 200
+"""So much of a condition's value is told where no edge holds."""
 
 
 class Unrouted(NodeError):
@@ -120,9 +122,14 @@ def _first_match(
                 return (edge.key,)
     if not node.outgoing:
         return ()
-    attempts = "; ".join(f"{each.text} = {each.value!r}" for each in tried) or "no condition"
+    attempts = "; ".join(f"{each.text} = {_told(each.value)}" for each in tried) or "no condition"
     message = f"No edge of {node.key!r} holds: {attempts}."
     raise Unrouted(message, hint="Add an edge of kind default.")
+
+
+def _told(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= VALUE_CHARACTERS_MAX else f"{text[:VALUE_CHARACTERS_MAX]}…"
 
 
 def _holds(edge: ExecutableEdge, names: Mapping[str, Any], tried: list[Tried]) -> bool:

@@ -43,7 +43,7 @@ def test_branches_that_began_alike_merge_as_if_they_had_run_one_after_the_other(
         contributed = contribution(reducer, "k", old, ended)
         merged = reduce_value(reducer, "k", merged, contributed)
     if reducer.name == "union":  # A first value is taken as it is, so its order may differ.
-        merged, one_after_the_other = sorted(merged), sorted(one_after_the_other)
+        merged, one_after_the_other = sorted(merged or ()), sorted(one_after_the_other or ())
     assert merged == one_after_the_other
 
 

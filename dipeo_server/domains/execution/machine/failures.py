@@ -16,9 +16,11 @@ from dipeo_server.domains.execution.events import (
     ObservedError,
 )
 from dipeo_server.domains.execution.ids import NodeRun
+from dipeo_server.domains.execution.machine.results import taken_edges
 from dipeo_server.domains.execution.output import DEFAULT_PORT, NO_TOKENS, TokenUsage
 from dipeo_server.domains.execution.routing import FALLBACK_PORT
 from dipeo_server.domains.execution.state import ExecutionState
+from dipeo_server.errors import NodeError
 
 
 def failed(  # noqa: PLR0913 - the two options are keyword-only.
@@ -43,8 +45,30 @@ def failed(  # noqa: PLR0913 - the two options are keyword-only.
     if policy is None:
         return (NodeFailed(run, failure, token_usage=spent),)
     envelope, ports = _handled(node, run, failure, policy, now)
-    end = NodeFailed(run, failure, handled=policy, output=envelope, ports=ports, token_usage=spent)
-    return (ObservedError(failure, run), end)
+    observed = ObservedError(failure, run)
+    try:
+        edges = taken_edges(state, node, envelope, ports, ())
+    except NodeError as error:
+        nowhere = Failure(
+            error.code,
+            error.message,
+            node.key,
+            hint=error.hint,
+            error_type=type(error).__name__,
+        )
+        return (observed, NodeFailed(run, nowhere, token_usage=spent))
+    return (
+        observed,
+        NodeFailed(
+            run,
+            failure,
+            handled=policy,
+            output=envelope,
+            ports=ports,
+            edges=edges,
+            token_usage=spent,
+        ),
+    )
 
 
 def _will_retry(state: ExecutionState, node: ExecutableNode, failure: Failure) -> bool:
@@ -67,16 +91,21 @@ def _delay(state: ExecutionState, node: ExecutableNode, run: NodeRun) -> float:
 
 
 def _policy(state: ExecutionState, node: ExecutableNode, failure: Failure) -> str | None:
-    """Which policy takes the failure; an error port or a fallback edge is one by being there."""
+    """Which policy takes the failure; an error port or a fallback edge is one by being there.
+
+    One that wants an edge which is not there takes nothing: a failure does not just vanish.
+    """
     on_error = node.on_error
     if on_error.match and not failure.is_one_of(on_error.match):
         return None
-    if on_error.policy != "fail":
-        return on_error.policy
     edges = [state.diagram.edges[index] for index in node.outgoing]
-    if any(edge.source_handle == "error" for edge in edges):
-        return "error_port"
-    return "fallback" if any(edge.kind is EdgeKind.FALLBACK for edge in edges) else None
+    there = {
+        "error_port": any(edge.source_handle == "error" for edge in edges),
+        "fallback": any(edge.kind is EdgeKind.FALLBACK for edge in edges),
+    }
+    if on_error.policy == "fail":
+        return next((policy for policy, is_there in there.items() if is_there), None)
+    return on_error.policy if there.get(on_error.policy, True) else None
 
 
 def _handled(

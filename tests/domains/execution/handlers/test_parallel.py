@@ -82,7 +82,7 @@ async def test_every_branch_begins_with_a_copy_of_the_variables(place: Place) ->
 
 
 async def test_a_branch_may_be_written_out_and_get_values_of_its_own(place: Place) -> None:
-    document = {"nodes": [], "connections": []}
+    document: dict[str, Any] = {"nodes": [], "connections": []}
     written = {"a": {"diagram_data": document, "input_mapping": {"who": "default.name"}}}
     await place.visit("parallel", {"default": {"name": "Ann"}}, branches=written)
     assert place.children is not None
