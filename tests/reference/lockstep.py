@@ -108,7 +108,9 @@ def forked(state: ExecutionState) -> ExecutionState:
             value = value.copy()
         setattr(twin, name, value)
     twin.turns = [
-        NodeTurn(t.phase, t.missing, t.live, t.live_guards, t.failed, t.has_guards, t.first_edge)
+        NodeTurn(
+            t.phase, t.missing, t.live, t.live_guards, t.failed, t.has_guards, t.first_edge, t.end
+        )
         for t in state.turns
     ]
     twin.blocks = [BlockTurn(b.unsettled, b.turn, b.has_executed, b.serial) for b in state.blocks]
