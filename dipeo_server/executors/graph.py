@@ -14,16 +14,26 @@ from dipeo_server.executors.graph_steps import NodeFunction, Predicate
 
 Outcome = Literal["approved", "rejected", "skipped"]
 BARRIER: Final = "barrier"
+PARALLEL: Final = "parallel"
 OUTCOMES: Final = ("approved", "rejected", "skipped")
 
 
 @dataclass(frozen=True, slots=True)
 class GraphNode:
-    """One node: a function, or None for a barrier; `settings` are those of any node."""
+    """One node: a function, or several side by side, or a barrier, which has none.
+
+    `settings` are those of any node, and of its type.
+    """
 
     name: str
-    function: NodeFunction | None
+    function: NodeFunction | None = None
+    branches: Mapping[str, NodeFunction] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_barrier(self) -> bool:
+        """Does it wait for a person?"""
+        return self.function is None and not self.branches
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +77,29 @@ class Graph:
         a setting that does not exist.
         """
         check_async(name, function)
-        for setting in settings:
-            if setting not in NodeSettings.model_fields:
-                hint = did_you_mean(setting, NodeSettings.model_fields)
-                raise InvalidGraph(f"Nodes have no setting {setting!r}.", hint=hint)
-        return self._add(GraphNode(name, function, settings))
+        return self._add(GraphNode(name, function, settings=_known(settings)))
+
+    def parallel(
+        self,
+        name: str,
+        branches: Mapping[str, NodeFunction],
+        *,
+        error_strategy: Literal["fail_fast", "collect", "collect_partial"] = "fail_fast",
+        **settings: Any,
+    ) -> Self:
+        """Add a node that runs several functions side by side, each with a copy of the state.
+
+        Their changes are merged when all have ended, by the reducers of their keys: two changes of
+        one key are a conflict unless its reducer is a commutative one of the engine's (add, min,
+        max, union). `fail_fast`: the first failure ends the others; `collect`: all run to their
+        ends; `collect_partial`: the good ones count. Raises InvalidInput, InvalidGraph.
+        """
+        for branch, function in branches.items():
+            check_async(f"{name}/{branch}", function)
+        if not branches:
+            raise InvalidGraph(f"The parallel node {name!r} has no branches.")
+        given = {**_known(settings), "error_strategy": error_strategy}
+        return self._add(GraphNode(name, branches=dict(branches), settings=given))
 
     def barrier(
         self,
@@ -96,7 +124,7 @@ class Graph:
             "answer_schema": answer_schema,
         }
         given = {key: value for key, value in settings.items() if value is not None}
-        return self._add(GraphNode(name, None, given))
+        return self._add(GraphNode(name, settings=given))
 
     def edge(
         self,
@@ -150,7 +178,7 @@ class Graph:
     @property
     def barriers(self) -> tuple[str, ...]:
         """The nodes that wait for a person."""
-        return tuple(node.name for node in self.nodes.values() if node.function is None)
+        return tuple(node.name for node in self.nodes.values() if node.is_barrier)
 
     def edges_from(self, source: str) -> list[GraphEdge]:
         """The edges of a node, in order."""
@@ -171,14 +199,14 @@ class Graph:
                 raise InvalidGraph(message, hint=f"Add an edge, or name it: graph.end({name!r}).")
 
     def _check_edge(self, edge: GraphEdge) -> None:
-        is_from_barrier = self.nodes[edge.source].function is None
-        if edge.on is not None and (not is_from_barrier or edge.on not in OUTCOMES):
+        source = self.nodes[edge.source]
+        if edge.on is not None and (not source.is_barrier or edge.on not in OUTCOMES):
             message = f"The edge {edge.source} → {edge.target} is `on` {edge.on!r}."
             hint = f"`on` is for edges from barriers, and one of: {', '.join(OUTCOMES)}."
             raise InvalidGraph(message, hint=hint)
-        if is_from_barrier and edge.predicate is not None:
+        if source.function is None and edge.predicate is not None:
             message = f"The condition of {edge.source} → {edge.target} is a function."
-            hint = f"Edges from barriers have expressions: when='{edge.source}.approved'."
+            hint = "Edges of a barrier or a parallel node have expressions: when='gate.approved'."
             raise InvalidGraph(message, hint=hint)
 
     def _find(self, name: str, who: str) -> None:
@@ -191,3 +219,11 @@ class Graph:
             raise InvalidGraph(f"The name {node.name!r} is taken, or none.")
         self.nodes[node.name] = node
         return self
+
+
+def _known(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    for setting in settings:
+        if setting not in NodeSettings.model_fields:
+            hint = did_you_mean(setting, NodeSettings.model_fields)
+            raise InvalidGraph(f"Nodes have no setting {setting!r}.", hint=hint)
+    return settings

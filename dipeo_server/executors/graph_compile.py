@@ -12,9 +12,9 @@ from dipeo_server.domains.diagram.model import DomainDiagram, DomainEdge, Domain
 from dipeo_server.domains.diagram.problem import DiagramInvalid
 from dipeo_server.domains.execution.registry import HandlerRegistry
 from dipeo_server.executors.functions import START, function_type
-from dipeo_server.executors.graph import BARRIER, Graph, GraphEdge, GraphNode
+from dipeo_server.executors.graph import BARRIER, PARALLEL, Graph, GraphEdge, GraphNode
 from dipeo_server.executors.graph_errors import InvalidGraph
-from dipeo_server.executors.graph_nodes import Reducers, node_types
+from dipeo_server.executors.graph_nodes import Reducers, branch_name, node_types
 from dipeo_server.executors.hosting import check_expression, registry_with
 
 PASSED: Final = "default"
@@ -55,14 +55,26 @@ def compile_graph(graph: Graph, reducers: Reducers) -> CompiledGraph:
 
 
 def _node(graph: Graph, node: GraphNode) -> DomainNode[Mapping[str, Any]]:
-    type_ = BARRIER if node.function is None else function_type(node.name)
+    if node.branches:
+        type_ = PARALLEL
+    else:
+        type_ = BARRIER if node.function is None else function_type(node.name)
     props = {
         "fan_out": "first",
         "max_iteration": VISITS_MAX,
         "may_end": node.name in graph.end_nodes,
         **node.settings,
     }
+    if node.branches:
+        props["branches"] = {branch: _branch(node.name, branch) for branch in node.branches}
     return DomainNode(node.name, node.name, type_, node.name, props)
+
+
+def _branch(node: str, branch: str) -> dict[str, Any]:
+    """The diagram of a branch: its function, and nothing else."""
+    function = {"label": branch, "type": function_type(branch_name(node, branch))}
+    nodes = [{"label": START, "type": "start"}, function]
+    return {"diagram_data": {"nodes": nodes, "connections": [{"from": START, "to": branch}]}}
 
 
 def _edges(graph: Graph) -> Iterator[DomainEdge]:
@@ -101,7 +113,7 @@ def _forms(graph: Graph, edge: GraphEdge) -> Iterator[tuple[str, EdgeKind, str |
 
 def _ports(graph: Graph, source: str) -> tuple[str, ...]:
     """Where conditions of a node are asked: of a barrier, whatever was decided."""
-    if graph.nodes[source].function is not None:
+    if not graph.nodes[source].is_barrier:
         return (PASSED,)
     is_asked = any(edge.when is not None and edge.on is None for edge in graph.edges_from(source))
     return tuple(PORTS.values()) if is_asked else (PASSED,)

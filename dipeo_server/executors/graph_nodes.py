@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -72,9 +72,21 @@ def node_types(graph: Graph, reducers: Reducers) -> Iterator[Registration]:
     """A node type for each function of the graph."""
     for node in graph.nodes.values():
         if node.function is not None:
-            step = GraphStep(graph, reducers, node.name, node.function)
-            told = inspect.getdoc(node.function) or ""
-            yield registration(node.name, _handler(step), told)
+            edges = graph.edges_from(node.name)
+            # An end without edges is one by itself: a run with several ends goes on to all of them.
+            ends = node.name in graph.end_nodes and bool(edges)
+            yield _registered(GraphStep(reducers, node.name, node.function, edges, ends=ends))
+        for branch, function in node.branches.items():
+            yield _registered(GraphStep(reducers, branch_name(node.name, branch), function))
+
+
+def branch_name(node: str, branch: str) -> str:
+    """The name of the function of one branch."""
+    return f"{node}/{branch}"
+
+
+def _registered(step: GraphStep) -> Registration:
+    return registration(step.name, _handler(step), inspect.getdoc(step.function) or "")
 
 
 def _handler(step: GraphStep) -> AnyHandler:
@@ -87,19 +99,27 @@ def _handler(step: GraphStep) -> AnyHandler:
 class GraphStep:
     """One function node: calls the function, applies what it changes, finds the way on."""
 
-    def __init__(self, graph: Graph, reducers: Reducers, name: str, function: NodeFunction) -> None:
+    def __init__(
+        self,
+        reducers: Reducers,
+        name: str,
+        function: NodeFunction,
+        edges: Sequence[GraphEdge] = (),
+        *,
+        ends: bool = False,
+    ) -> None:
+        """`ends`: the run is over behind it, whatever edges it has."""
+        self.name = name
+        self.function = function
         self._reducers = reducers
-        self._name = name
-        self._function = function
-        self._edges = graph.edges_from(name)
-        self._chooses = any(edge.predicate is not None for edge in self._edges)
-        # An end without edges is one by itself: a run with several ends goes on to all of them.
-        self._ends = name in graph.end_nodes and bool(self._edges)
+        self._edges = edges
+        self._chooses = any(edge.predicate is not None for edge in edges)
+        self._ends = ends
 
     async def take(self, context: ExecutionContext) -> HandlerResult:
         """The step as a handler's result."""
         try:
-            result = await self._function(StateView(context.variables, context))
+            result = await self.function(StateView(context.variables, context))
         except Exception as error:  # noqa: BLE001 - any of them is the failure of the node.
             raise told_without(_NO_SECRETS, error) from None
         nothing = create_node_output({"default": None})
@@ -128,7 +148,7 @@ class GraphStep:
                 return Step(puts=result)
             case _:
                 kind = type(result).__name__
-                raise NoStep(f"Node {self._name!r} returned {kind}, which is no step.")
+                raise NoStep(f"Node {self.name!r} returned {kind}, which is no step.")
 
     def _apply(self, step: Step, context: ExecutionContext) -> dict[str, Any]:
         """Hand the changes over to the engine; the state as they make it."""
@@ -158,7 +178,7 @@ class GraphStep:
         for edge in sorted(self._edges, key=lambda each: each.is_fallback):
             if edge.when is None:
                 return edge.target
-        message = f"No edge of {self._name!r} holds: {'; '.join(tried)}."
+        message = f"No edge of {self.name!r} holds: {'; '.join(tried)}."
         raise Unrouted(message, hint="Add an edge without a condition, or a fallback.")
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 from dipeo_server.domains.execution import handlers
 from dipeo_server.domains.execution.expression import Expression, ExpressionError
 from dipeo_server.domains.execution.ports import StateStore
-from dipeo_server.domains.execution.registry import HandlerRegistry, Registration
+from dipeo_server.domains.execution.registry import HandlerRegistry, Registration, declared
 from dipeo_server.runtime.child_loader import ChildLoader
 from dipeo_server.runtime.clock import SystemClock
 from dipeo_server.runtime.code_runner import ProcessCodeRunner
@@ -29,11 +30,15 @@ NODES_GROUP: Final = "dipeo_server.nodes"
 
 def registry_with(own: Iterable[Registration]) -> HandlerRegistry:
     """Every node type that a server would have, and some of one executor alone."""
+    _import_node_types()
+    return HandlerRegistry([*declared().values(), *own]).freeze()
+
+
+@cache
+def _import_node_types() -> None:
+    """Once for the process: whatever is imported declares its node types."""
     packages = [entry.load() for entry in metadata.entry_points(group=NODES_GROUP)]
-    known = HandlerRegistry.discover([handlers, *packages])
-    for entry in own:
-        known.register(entry)
-    return known.freeze()
+    HandlerRegistry.discover([handlers, *packages])
 
 
 def check_expression(source: str) -> str | None:

@@ -17,6 +17,7 @@ from dipeo_server.errors import AlreadyDecided, ExecutionFinished, InvalidInput,
 from dipeo_server.executors import (
     BarrierResolved,
     BarrierWaiting,
+    BranchCompleted,
     Decision,
     Graph,
     GraphCancelled,
@@ -30,6 +31,8 @@ from dipeo_server.executors import (
     NodeStart,
     NotYetAvailable,
     ObservedError,
+    ParallelCompleted,
+    ParallelStarted,
     StateChanged,
     StateView,
     Step,
@@ -113,6 +116,48 @@ async def test_a_failure_is_the_last_event_with_the_state() -> None:
     assert (last.error.node, last.state) == ("b", {"n": 1})
     assert [end.success for end in of(NodeEnd, told)] == [True, False]
     assert of(GraphComplete, told) == []
+
+
+async def test_branches_run_side_by_side_on_copies_and_are_merged() -> None:
+    """004-14, 004-15, 004-16, 004-34"""
+    met = asyncio.Barrier(2)
+
+    async def meets(state: StateView) -> dict[str, int]:
+        await met.wait()
+        return {"n": 1, state.node: state["n"]}
+
+    graph = Graph().parallel("both", {"left": meets, "right": meets}).node("after", passes)
+    executor = GraphExecutor(graph.edge("both", "after", when="n == 3"))
+    executor.register_reducer("n", "add")
+    execution = await executor.execute_stream({"n": 1})
+    told = await follow(execution)
+    result = await execution.handle.result()
+    assert nodes_of(result) == ["both", "after"]
+    [started] = of(ParallelStarted, told)
+    assert (started.node, started.branches) == ("both", ("left", "right"))
+    ends = of(BranchCompleted, told)
+    assert {(end.branch, end.success) for end in ends} == {("left", True), ("right", True)}
+    assert len(of(ParallelCompleted, told)) == 1
+    assert max(end.duration for end in ends) >= 0
+    kinds = [type(event) for event in told]
+    places = [kinds.index(kind) for kind in (ParallelStarted, BranchCompleted, ParallelCompleted)]
+    assert places == sorted(places)
+    assert result.state == {"n": 3, "left": 1, "right": 1}
+
+
+async def test_branches_that_change_one_key_without_a_reducer_conflict() -> None:
+    """004-35, 004-36"""
+    graph = Graph().parallel("both", {"left": puts(n=1), "right": puts(n=2)})
+    with pytest.raises(NodeExecutionFailed, match="'n'") as caught:
+        await GraphExecutor(graph).execute()
+    assert caught.value.code == "CONFLICT"
+
+    async def fails(state: StateView) -> None:
+        raise ValueError("no")
+
+    graph = Graph().parallel("both", {"left": puts(n=1), "right": fails})
+    with pytest.raises(NodeExecutionFailed, match="ValueError: no"):
+        await GraphExecutor(graph).execute()
 
 
 async def test_a_reader_that_is_slow_stalls_nobody() -> None:
