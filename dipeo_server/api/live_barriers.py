@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import replace
 
@@ -10,9 +10,9 @@ from dipeo_server.api.context import OperationContext, read_log
 from dipeo_server.api.types.execution import Barrier, barrier
 from dipeo_server.api.types.paging import PAGE_MAX
 from dipeo_server.domains.execution.events import BarrierWaiting, Recorded
-from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.domains.execution.ids import BarrierID, ExecutionID, Seq
 from dipeo_server.domains.execution.ports import ExecutionQuery
-from dipeo_server.domains.execution.state import ExecutionView
+from dipeo_server.domains.execution.state import BarrierRecord, ExecutionView
 from dipeo_server.domains.execution.status import BarrierStatus
 from dipeo_server.errors import StorageError
 
@@ -39,28 +39,29 @@ async def barriers_of_one(
 async def barriers_of_all(context: OperationContext) -> AsyncGenerator[Barrier, None]:
     """The barriers of all executions; never completes."""
     with context.runner.watching((BarrierWaiting,)) as commits:
-        shown: dict[ExecutionID, Seq] = {}
+        shown: dict[ExecutionID, frozenset[BarrierID]] = {}
         async with aclosing(_with_waiting(context)) as views:
             async for view in views:
-                shown[view.id] = view.last_seq
+                shown[view.id] = frozenset(record.id for record in _waiting(view))
                 for found in waiting_in(view):
                     yield found
-        # What was committed meanwhile is marked by now, once for each execution: its first mark
-        # is all that can overlap with what was shown.
+        # Whatever was committed meanwhile is marked by now, once for each execution: so only its
+        # first mark can overlap with what was shown.
         async for commit in commits:
-            after = Seq(max(commit.first - 1, shown.pop(commit.execution_id, 0)))
+            known = shown.pop(commit.execution_id, frozenset())
+            after = Seq(commit.first - 1)
             log = await read_log(context.runner, commit.execution_id, commit.last, after)
-            async for found in _told(context, commit.execution_id, log):
+            async for found in _told(context, commit.execution_id, log, known):
                 yield found
 
 
 def waiting_in(view: ExecutionView) -> list[Barrier]:
     """The barriers of an execution that wait."""
-    return [
-        barrier(record, view.id)
-        for record in view.barriers
-        if record.status is BarrierStatus.WAITING
-    ]
+    return [barrier(record, view.id) for record in _waiting(view)]
+
+
+def _waiting(view: ExecutionView) -> Iterator[BarrierRecord]:
+    return (record for record in view.barriers if record.status is BarrierStatus.WAITING)
 
 
 async def _with_waiting(context: OperationContext) -> AsyncGenerator[ExecutionView, None]:
@@ -82,10 +83,14 @@ async def _with_waiting(context: OperationContext) -> AsyncGenerator[ExecutionVi
 
 
 async def _told(
-    context: OperationContext, execution_id: ExecutionID, log: list[Recorded]
+    context: OperationContext,
+    execution_id: ExecutionID,
+    log: list[Recorded],
+    known: frozenset[BarrierID] = frozenset(),
 ) -> AsyncIterator[Barrier]:
     """The barriers that begin to wait with these events, as they stand by now."""
-    asked = [each.event.node_run.barrier for each in log if isinstance(each.event, BarrierWaiting)]
+    begun = [each.event.node_run.barrier for each in log if isinstance(each.event, BarrierWaiting)]
+    asked = [each for each in begun if each not in known]
     view = await context.fresh_view(execution_id) if asked else None
     if view is None:
         return

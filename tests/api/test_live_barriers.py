@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import pytest
-
 from tests.api.serving import ASKING, Live, serving
 from tests.api.steering import GATES, ahead, done, paused, told
 
@@ -90,15 +88,9 @@ async def test_those_of_an_earlier_server_still_wait(base_dir: Path, tmp_path: P
         assert (await socket.next(id_))["id"] == barrier
 
 
-LOGS = """subscription ($id: ID!, $node: String, $after: String) {
-  executionLogs(executionId: $id, nodeKey: $node, after: $after) {
-    cursor nodeKey occurrence attempt stream level text } }"""
-
-
-@pytest.mark.parametrize("query", [COMING, LOGS])
-async def test_an_unknown_run_is_an_error(live: Live, query: str) -> None:
+async def test_an_unknown_run_is_an_error(live: Live) -> None:
     async with live.socket() as socket:
-        id_ = await socket.subscribe(query, id="exec_0_nope")
+        id_ = await socket.subscribe(COMING, id="exec_0_nope")
         message = await socket.receive()
     assert (message["type"], message["id"]) == ("error", id_)
     assert message["payload"][0]["extensions"]["code"] == "NOT_FOUND"
