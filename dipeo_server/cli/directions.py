@@ -75,7 +75,7 @@ def _more(pause: Pause) -> list[str]:
         case "max_steps":
             return ["--max-steps", str(2 * pause.max_steps)]
         case "max_tokens" if pause.max_tokens is not None:
-            return ["--max-tokens", str(2 * pause.max_tokens)]
+            return ["--max-tokens", str(2 * max(pause.max_tokens, pause.tokens))]
         case "max_seconds" if pause.max_seconds is not None:
             return ["--max-time", f"{2 * pause.max_seconds:g}s"]
         case _:

@@ -103,6 +103,7 @@ query Survey($id: ID!) {
     maxSteps
     maxTokens
     maxTime
+    tokenUsage { total }
     nodeStates(statuses: [RUNNING, WAITING]) { nodeKey status node { label type } }
     barriers(status: WAITING) { id nodeKey occurrence prompt answerSchema }
     children(first: 100) { nodes { id isActive } }

@@ -33,13 +33,14 @@ class WaitingBarrier:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """What holds an execution, and the limits it has."""
+    """What holds an execution, the limits it has, and the tokens it has used."""
 
     execution_id: str
     cause: str | None
     max_steps: int
     max_tokens: int | None
     max_seconds: float | None
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ async def survey(client: GraphQLClient, execution_id: str) -> Standing:
         for child in execution["children"]["nodes"]
         if child["isActive"]
     ]
-    paused = (_pause(execution),) if execution["status"] == "PAUSED" else ()
+    # What its parent has paused goes on with it.
+    is_paused = execution["status"] == "PAUSED" and execution["pauseCause"] != "parent"
+    paused = (_pause(execution),) if is_paused else ()
     return Standing(
         is_held=_is_held(execution, children),
         barriers=(*_barriers(execution), *(each for child in children for each in child.barriers)),
@@ -80,6 +83,7 @@ def _pause(execution: Mapping[str, Any]) -> Pause:
         execution["maxSteps"],
         execution["maxTokens"],
         seconds_of(execution["maxTime"]),
+        execution["tokenUsage"]["total"],
     )
 
 

@@ -99,6 +99,19 @@ connections:
 - {from: greet, to: end}
 """
 
+TALKING = """\
+version: light
+persons:
+  Ann: {service: echo, model: echo}
+nodes:
+- {label: start, type: start}
+- {label: talk, type: person_job, person: Ann, default_prompt: Good morning}
+- {label: end, type: endpoint}
+connections:
+- {from: start, to: talk}
+- {from: talk, to: end}
+"""
+
 PARENT = """\
 version: light
 nodes:

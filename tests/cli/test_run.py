@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.controlling import CLI
 from tests.cli.diagrams import (
     APPROVAL,
     FAILING,
@@ -17,6 +18,7 @@ from tests.cli.diagrams import (
     QUESTIONS,
     SLOW,
     STUBBORN,
+    TALKING,
     written,
 )
 from tests.cli.processes import dipeo, started
@@ -103,6 +105,8 @@ def test_a_file_that_is_no_text_is_an_invalid_diagram(base_dir: Path) -> None:
         ["--max-steps", "0"],
         ["--approve", "perhaps"],
         ["--error-strategy", "hope"],
+        ["--max-time", "soon"],
+        ["--break", "=x"],
         ["--base-dir", "/nonexistent"],
         ["--server", "http://127.0.0.1:1", "--store", "memory:"],
         ["--server", "ftp://127.0.0.1"],
@@ -155,6 +159,41 @@ def test_a_limit_of_steps_pauses_and_is_exit_code_4(server: str, base_dir: Path)
     assert done.document["status"] == "PAUSED"
     assert f"{done.document['id']} is paused" in done.err
     assert f"dipeo-server resume {done.document['id']} --max-steps 2 --url {server}" in done.err
+
+
+@pytest.mark.parametrize(
+    "options, cause, more",
+    [
+        (["--pause"], "start_paused", ""),
+        (["--break", "greet"], "breakpoint", ""),
+        (["--break", "greet:after=output == 'hello you'"], "breakpoint", ""),
+        (["--max-tokens", "1"], "max_tokens", " --max-tokens "),
+    ],
+)
+def test_a_run_is_held_where_it_is_said(
+    cli: CLI, server: str, base_dir: Path, options: list[str], cause: str, more: str
+) -> None:
+    diagram = TALKING if "--max-tokens" in options else HELLO
+    done = cli("run", written(base_dir, diagram), "--json", "--server", server, *options)
+    assert (done.code, done.document["status"]) == (4, "PAUSED"), done.err
+    assert f"{done.document['id']} is paused ({cause})." in done.err
+    assert f"dipeo-server resume {done.document['id']}{more}" in done.err
+
+
+def test_limits_that_are_not_reached_change_nothing(cli: CLI, server: str, base_dir: Path) -> None:
+    file = written(base_dir, HELLO)
+    done = cli("run", file, "--json", "--server", server, "--max-time", "10m", "--max-tokens", "1")
+    assert (done.code, done.document["status"]) == (0, "COMPLETED"), done.err
+
+
+def test_time_that_is_up_pauses_a_run(cli: CLI, server: str, base_dir: Path) -> None:
+    file = written(base_dir, SLOW.replace("sleep 30", "sleep 1"))
+    done = cli("run", file, "--json", "--server", server, "--max-time", "0.1s")
+    assert (done.code, done.document["status"]) == (4, "PAUSED"), done.err
+    assert "is paused (max_seconds)." in done.err
+    assert "--max-time 0.2s" in done.err
+    assert done.state("slow")["status"] == "COMPLETED"
+    assert done.state("end")["status"] == "PENDING"
 
 
 # --- people -------------------------------------------------------------------------------------

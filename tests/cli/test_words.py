@@ -9,12 +9,15 @@ import pytest
 
 from dipeo_server.cli import documents
 from dipeo_server.cli.assignments import Answers, value_of, variables
+from dipeo_server.cli.breakpoints import breakpoint_of
 from dipeo_server.cli.client import endpoint
 from dipeo_server.cli.deciding import Approval, Rejection, decision_of
-from dipeo_server.cli.durations import in_words, seconds_of
+from dipeo_server.cli.directions import Place, directions
+from dipeo_server.cli.durations import in_words, iso_of, seconds_of
 from dipeo_server.cli.outcome import Unusable
 from dipeo_server.cli.report import runs_of
-from dipeo_server.cli.telling import told
+from dipeo_server.cli.standing import Pause, Standing
+from dipeo_server.cli.telling import log_line, told
 
 
 @pytest.mark.parametrize(
@@ -171,3 +174,143 @@ def test_changes_that_other_events_tell_are_left_out(status: str) -> None:
 
 def test_an_event_of_a_newer_server_is_passed_over() -> None:
     assert told({"__typename": "SomethingNew", "sequence": "3"}) is None
+
+
+@pytest.mark.parametrize(
+    "text, iso",
+    [
+        ("90s", "PT90S"),
+        ("1.5s", "PT1.5S"),
+        ("1h30m", "PT5400S"),
+        ("2D", "PT172800S"),
+        ("pt1h", "PT1H"),
+        ("P1DT2H", "P1DT2H"),
+        ("0s", "PT0S"),
+    ],
+)
+def test_durations_are_typed_shortly_or_as_iso(text: str, iso: str) -> None:
+    assert iso_of(text, "--grace") == iso
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "s", "-5s", "-PT5S", "PT", "P", "1 h", "9" * 12 + "s", "1e3s"]
+)
+def test_a_duration_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(Unusable, match="--grace"):
+        iso_of(text, "--grace")
+
+
+@pytest.mark.parametrize(
+    "text, node, when, condition",
+    [
+        ("pay", "pay", "BEFORE", None),
+        ("pay:after", "pay", "AFTER", None),
+        ("pay:before=x == 1", "pay", "BEFORE", "x == 1"),
+        ("pay:after=output", "pay", "AFTER", "output"),
+        ("step: one", "step: one", "BEFORE", None),
+        ("a=b", "a", "BEFORE", "b"),
+        ("x=y:after", "x=y", "AFTER", None),
+        ("x=y=z > 1", "x=y", "BEFORE", "z > 1"),
+        ("go:after", "go:after", "BEFORE", None),
+        ("go:after:after", "go:after", "AFTER", None),
+    ],
+)
+def test_a_breakpoint_is_a_node_a_side_and_a_condition(
+    text: str, node: str, when: str, condition: str | None
+) -> None:
+    found = breakpoint_of(text, "--break", ["x=y", "go:after", "go", "pay"])
+    assert found == {"nodeKey": node, "when": when, "condition": condition}
+
+
+@pytest.mark.parametrize("text", ["", "=x", ":after", "pay=", "pay:after= "])
+def test_a_breakpoint_without_a_node_or_a_condition_is_refused(text: str) -> None:
+    with pytest.raises(Unusable, match="NODE"):
+        breakpoint_of(text, "--break")
+
+
+@pytest.mark.parametrize(
+    "cause, more",
+    [
+        ("max_steps", " --max-steps 20"),
+        ("max_tokens", " --max-tokens 180"),
+        ("max_seconds", " --max-time 5s"),
+        ("user", ""),
+        (None, ""),
+    ],
+)
+def test_what_a_limit_paused_goes_on_with_a_larger_one(cause: str | None, more: str) -> None:
+    pause = Pause("exec_0_a", cause, 10, 50, 2.5, tokens=90)
+    place = Place("it.yaml", "127.0.0.1:8000", None, ".")
+    told_lines = list(directions(Standing(is_held=True, paused=(pause,)), place))
+    assert f"  in this run:   dipeo-server resume exec_0_a{more}" in told_lines
+
+
+def test_a_run_that_is_not_kept_gets_no_directions() -> None:
+    pause = Pause("exec_0_a", "user", 10, None, None, tokens=0)
+    place = Place("it.yaml", None, "memory:", ".")
+    assert list(directions(Standing(is_held=True, paused=(pause,)), place)) == [
+        "exec_0_a is paused (user)."
+    ]
+
+
+@pytest.mark.parametrize(
+    "event, line",
+    [
+        (
+            {
+                "__typename": "NodeOutputSet",
+                "nodeKey": "a",
+                "visit": 2,
+                "why": "by_user",
+                "actor": "ann",
+            },
+            "given        a #2  (by ann, by_user)",
+        ),
+        (
+            {"__typename": "NodeSkipped", "nodeKey": "a", "why": "by_user", "comment": "too dear"},
+            "skipped      a  (by_user, too dear)",
+        ),
+        (
+            {
+                "__typename": "EarlyDecisionChanged",
+                "nodeKey": "a",
+                "decidedVisit": None,
+                "change": "used",
+            },
+            "decision     a  used, for every visit",
+        ),
+        (
+            {"__typename": "LimitRaised", "maxSteps": 9, "maxTokens": 5, "maxTime": "PT90S"},
+            "limits       9 steps, 5 tokens, 1 min 30 s of running",
+        ),
+        (
+            {
+                "__typename": "BranchCompleted",
+                "nodeKey": "p",
+                "branch": "b",
+                "isSuccess": False,
+                "duration": "PT1S",
+            },
+            "branch       p  b failed after 1.00 s",
+        ),
+        ({"__typename": "BreakpointsChanged", "breakpoints": []}, "breakpoints  none"),
+        (
+            {
+                "__typename": "ExecutionStatusChanged",
+                "from": "RUNNING",
+                "to": "PAUSED",
+                "cause": "user",
+                "changeReason": "lunch",
+            },
+            "paused       (user: lunch)",
+        ),
+    ],
+)
+def test_what_people_did_to_a_run_is_told(event: dict[str, Any], line: str) -> None:
+    assert told(event) == line
+
+
+def test_lines_of_nodes_name_the_visit_and_the_stream() -> None:
+    line = {"nodeKey": "a", "occurrence": 2, "stream": "stderr", "text": "oh"}
+    assert log_line(line) == "a #2 (stderr) | oh"
+    assert log_line({**line, "occurrence": 1, "stream": "stdout"}) == "a | oh"
