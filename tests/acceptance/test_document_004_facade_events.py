@@ -221,6 +221,23 @@ async def test_a_rejection_without_a_way_on_fails_the_run() -> None:
     assert nodes_of(await execution.handle.result()) == ["gate", "explain"]
 
 
+async def test_an_outcome_without_an_edge_of_its_own_takes_the_fallback() -> None:
+    """004-27, 004-42"""
+    graph = Graph().node("draft", counted).barrier("gate").node("pay", passes)
+    graph.node("stop", passes).edge("draft", "gate").edge("gate", "pay", when="gate.approved")
+    graph.edge("gate", "draft", when="n < 2").fallback("gate", "stop")
+    execution = await GraphExecutor(graph).execute_stream()
+    await follow(execution, REJECT, REJECT)
+    result = await execution.handle.result()
+    assert nodes_of(result) == ["draft", "gate", "draft", "gate", "stop"]
+    plain = Graph().barrier("gate").node("pay", passes).node("stop", passes)
+    execution = await GraphExecutor(
+        plain.edge("gate", "pay").fallback("gate", "stop")
+    ).execute_stream()
+    await follow(execution, REJECT)
+    assert nodes_of(await execution.handle.result()) == ["gate", "stop"]
+
+
 async def test_skipping_approves_nothing() -> None:
     """004-W6"""
     graph = Graph().barrier("gate").node("pay", passes).node("later", passes)
