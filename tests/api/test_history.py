@@ -5,6 +5,7 @@ from datetime import timedelta
 from dipeo_server.api.history import Before, History, RunRecord, fold
 from dipeo_server.domains.execution.events import ExecutionCompleted
 from dipeo_server.domains.execution.ids import NodeRun
+from dipeo_server.domains.execution.signals import OutputGiven, PauseRequested, SkipRequested
 from dipeo_server.domains.execution.status import NodeExecutionStatus
 from tests.builders import NOON, Story
 
@@ -121,6 +122,50 @@ def test_a_pause_lets_ready_nodes_wait() -> None:
     assert run.ready_at == NOON
     assert run.started_at == NOON + timedelta(seconds=10)
     assert told(story).wait == timedelta(seconds=10)
+
+
+def test_a_result_given_by_hand_is_a_visit_without_a_beginning() -> None:
+    story = Story("s -> a")
+    story.tell(PauseRequested())
+    story.returns("s")
+    story.tell(OutputGiven("a", 5))
+    [run] = told(story).runs_of("a")
+    assert (run.node_run, run.status) == (NodeRun("a", 1), NodeExecutionStatus.COMPLETED)
+    assert (run.started_at, run.ended_at) == (None, NOON)
+    assert run.output is not None
+    assert run.output.body == 5
+
+
+def test_a_result_given_to_a_running_visit_ends_it() -> None:
+    story = Story("s -> a")
+    story.returns("s")
+    story.wait(3)
+    story.tell(OutputGiven("a", 5))
+    [run] = told(story).runs_of("a")
+    assert run.status is NodeExecutionStatus.COMPLETED
+    assert (run.started_at, run.ended_at) == (NOON, NOON + timedelta(seconds=3))
+
+
+def test_a_running_visit_that_is_skipped_ends_there() -> None:
+    story = Story("s -> a -> b")
+    story.returns("s")
+    story.wait(3)
+    story.tell(SkipRequested("a"))
+    [run] = told(story).runs_of("a")
+    assert run.status is NodeExecutionStatus.SKIPPED
+    assert run.ended_at == NOON + timedelta(seconds=3)
+    assert told(story).runs_of("b") == []
+
+
+def test_visits_with_a_given_result_are_counted_for_skips() -> None:
+    story = Story("s -> a")
+    story.tell(PauseRequested())
+    story.returns("s")
+    story.tell(OutputGiven("a", 5))
+    before = Before(is_complete=True)
+    for recorded in story.log:
+        before.observe(recorded)
+    assert before.visits_of("a") == 1
 
 
 def test_a_run_that_has_just_begun_has_a_history() -> None:
