@@ -110,6 +110,8 @@ def resumed(state: ExecutionState, signal: ResumeRequested) -> tuple[Event, ...]
         raise ExecutionFinished(f"The execution has ended: {state.status}.")
     if not state.is_paused:
         raise InvalidState(f"Only a paused execution can be resumed; this one is {state.status}.")
+    if state.ending is not None:
+        raise InvalidState("The execution is being ended, so it cannot be resumed.")
     limits_raised = limits.raised(state, signal)
     puts = tuple(StateChanged(key, value) for key, value in signal.variables.items())
     going = ExecutionStatusChanged(

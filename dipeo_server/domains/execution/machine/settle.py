@@ -47,8 +47,8 @@ def _notices(state: ExecutionState) -> tuple[Event, ...]:
 def _fail_fast(state: ExecutionState) -> tuple[Event, ...]:
     """The first unhandled failure ends the run: what runs beside it is stopped and awaited."""
     is_due = state.failures and state.error_strategy is ErrorStrategy.FAIL_FAST
-    if not is_due or state.ending is not None or state.is_paused:
-        return ()  # A pause holds a failure, too: it may still be mended by hand.
+    if not is_due or state.ending is not None or state.is_paused or state.stepping:
+        return ()  # A pause holds a failure, too, step by step: it may still be mended by hand.
     if not state.running:
         return (*cancelled_waits(state, "fail_fast"), _failed(state))
     ending = Ending("fail_fast")
@@ -80,8 +80,10 @@ def _finish(state: ExecutionState) -> tuple[Event, ...]:
     """The outermost block is settled."""
     if not state.is_settled or state.ending is not None:
         return ()
+    if state.failures and state.is_paused:
+        return ()
     if state.failures and state.error_strategy is not ErrorStrategy.COLLECT_PARTIAL:
-        return () if state.is_paused else (_failed(state),)
+        return (_failed(state),)
     return (ExecutionCompleted(state.token_usage, _observed(state)),)
 
 

@@ -25,6 +25,7 @@ from dipeo_server.domains.execution.events import (
 from dipeo_server.domains.execution.expression import Expression, ExpressionError, evaluate
 from dipeo_server.domains.execution.ids import NodeRun
 from dipeo_server.domains.execution.interventions import BreakpointWhen
+from dipeo_server.domains.execution.machine.limits import exceeded
 from dipeo_server.domains.execution.machine.visits import next_run
 from dipeo_server.domains.execution.signals import BreakpointsSet, StepRequested
 from dipeo_server.domains.execution.state import ExecutionState, WaitKind
@@ -44,9 +45,10 @@ def step(state: ExecutionState, signal: StepRequested) -> tuple[Event, ...]:
     if not state.is_paused or state.ending is not None:
         message = f"Only a paused execution can be stepped; this one is {state.status}."
         raise InvalidState(message, hint="Pause it first.")
-    if state.steps >= state.max_steps:
-        message = f"The run has taken {state.steps} steps, which is its limit."
-        raise InvalidState(message, hint="Resume it with a larger maxSteps.")
+    limit = exceeded(state)
+    if limit is not None:
+        message = f"The run has reached its limit: {limit}."
+        raise InvalidState(message, hint="Resume it with a larger one.")
     run, is_retry = _stepped(state, signal.node)
     going = ExecutionStatusChanged(
         ExecutionStatus.PAUSED,
@@ -173,7 +175,10 @@ def breaks_after(state: ExecutionState, events: Sequence[Event]) -> tuple[Event,
                 found.extend(_hits_after(state, run, {**variables, "output": None}))
             case _:
                 pass
-    return _held(state, found)
+    # Pausing NOW may end a node: the run is held by then.
+    paused = ExecutionStatus.PAUSED
+    is_held = any(isinstance(e, ExecutionStatusChanged) and e.after is paused for e in events)
+    return tuple(found) if is_held else _held(state, found)
 
 
 def _hits_after(state: ExecutionState, run: NodeRun, names: Mapping[str, Any]) -> list[Event]:
