@@ -46,6 +46,7 @@ _LINES_PER_SECOND: Final = 25_000
 _BURST_SECONDS: Final = 0.2
 _WRITTEN: Final = (STDIN, REQUEST)
 _END_OF_INPUT: Final = b"\x04"
+_ENDS_OF_INPUT: Final = 16  # Each is for one read only.
 
 T = TypeVar("T")
 Take: TypeAlias = Callable[[int, bytes], int]
@@ -267,9 +268,9 @@ class ChildProcess:
 
 
 def _typed(text: bytes) -> bytes:
-    """As somebody would type it, who then says that there is no more."""
+    """As somebody would type it, who then says that there is no more, to everybody who asks."""
     is_begun = bool(text) and not text.endswith(b"\n")
-    return text + _END_OF_INPUT * (2 if is_begun else 1)
+    return text + _END_OF_INPUT * (_ENDS_OF_INPUT + is_begun)
 
 
 async def undisturbed(work: Coroutine[Any, Any, T]) -> T:

@@ -1,20 +1,24 @@
 """What a process prints comes as bounded lines, in order, each tagged with its stream."""
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipeo_server.runtime.line_output import LINE_BYTES_MAX, LineOutput
+from dipeo_server.runtime.line_output import LINE_BYTES_MAX, LineOutput, seen
+from dipeo_server.runtime.redaction import Redactor
 
 Lines = list[tuple[str, str]]
 
 
-def fed(*pieces: tuple[str, bytes], lines_max: int = 1_000, bytes_max: int = 10_000_000) -> Lines:
+def fed(*pieces: tuple[str, bytes], **options: Any) -> Lines:
     lines: Lines = []
 
     def sink(stream: str, line: str) -> None:
         lines.append((stream, line))
 
-    output = LineOutput(sink, lines_max=lines_max, bytes_max=bytes_max)
+    output = LineOutput(sink, **{"lines_max": 1_000, "bytes_max": 10_000_000} | options)
     for stream, data in pieces:
         output.feed(stream, data)
     output.finish()
@@ -66,3 +70,51 @@ def test_too_many_bytes_end_with_a_note() -> None:
 def test_terminal_codes_and_bad_bytes_do_no_harm() -> None:
     printed = b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07plain \xff\n"
     assert fed(("stdout", printed)) == [("stdout", "red plain �")]
+
+
+@pytest.mark.parametrize(
+    "printed, shown",
+    [
+        (b" 10%\r 50%\r100%\n", "100%"),
+        (b"downloading\rdone\n", "doneloading"),
+        (b"downloading\r\x1b[Kdone\r\n", "done"),
+        (b"\r\n", ""),
+        (b"a\x08b\x07\x00\tc\n", "ab\tc"),
+        (b"\x1b(B\x1b[2J\x1b[?25l\x1b=\x1bMok\x1b[0m\n", "ok"),
+        (b"\x1bP1;2|deadbeef\x1b\\\x1b]8;;http://x\x07link\x1b]8;;\x07\n", "link"),
+        (b"\xc2\x9b31mC1\n", "31mC1"),
+        (b"\x1b", ""),
+    ],
+)
+def test_a_line_is_what_is_left_on_the_screen(printed: bytes, shown: str) -> None:
+    """003-W6: carriage returns and terminal codes."""
+    assert fed(("stdout", printed)) == [("stdout", shown)]
+
+
+def test_a_progress_bar_without_end_is_one_line() -> None:
+    bars = [("stdout", b"\r%d of many" % number) for number in range(50_000)]
+    assert fed(*bars, bytes_max=10_000) == [("stdout", "49999 of many")]
+
+
+def test_colours_are_kept_where_they_are_wanted_and_nothing_else() -> None:
+    """003-W6: by option."""
+    printed = b"\x1b[1;31mred\x1b[0m \x1b[2Jand \x1b]0;title\x07plain\x1b\n"
+    kept = fed(("stdout", printed), with_colours=True)
+    assert kept == [("stdout", "\x1b[1;31mred\x1b[0m and plain")]
+
+
+def test_secrets_are_taken_out_before_a_line_is_cut() -> None:
+    redactor = Redactor()
+    redactor.learn("it", "open-sesame")
+    for before in range(LINE_BYTES_MAX - 40, LINE_BYTES_MAX + 1):
+        line = b"x" * before + b"open-sesame" * 500
+        ((_, text),) = fed(("stdout", line), clean=redactor.text)
+        assert "open-ses" not in text
+        assert text.endswith("… truncated")
+    coloured = b"open-\x1b[1msesame \x1b[0mred\n"
+    kept = fed(("stdout", coloured), clean=redactor.text, with_colours=True)
+    assert kept == [("stdout", "[secret it] red")]
+
+
+def test_a_whole_output_is_seen_in_the_same_way() -> None:
+    assert seen(b"\n 1%\r99%\r\n\x1b[1mtwo\x1b[0m\r\n\n") == "99%\ntwo"
