@@ -25,7 +25,7 @@ Barrier: TypeAlias = Annotated[
     str, typer.Argument(metavar="BARRIER", help="Its id; or the id of a run, and NODE.")
 ]
 Node: TypeAlias = Annotated[
-    str | None, typer.Argument(metavar="[NODE]", help="The node, by its key or label.")
+    str | None, typer.Argument(metavar="NODE", help="The node, by its key or label.")
 ]
 WaitingVisit: TypeAlias = Annotated[
     int | None,

@@ -153,6 +153,7 @@ query Executions($first: Int!, $after: String, $filter: ExecutionFilter) {
     nodes {
       id status startedAt endedAt duration
       diagram { id name }
+      parent { id }
       error { code message nodeKey }
       tokenUsage { total }
     }

@@ -149,7 +149,12 @@ ErrorStrategy: TypeAlias = Annotated[
 ]
 Server: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="Use a running server instead of one for this run."),
+    typer.Option(
+        "--server",
+        "--url",
+        metavar="URL",
+        help="Use a running server instead of one for this run.",
+    ),
 ]
 RunStore: TypeAlias = Annotated[
     str | None,

@@ -31,7 +31,7 @@ Execution: TypeAlias = Annotated[
     str, typer.Argument(metavar="ID", help="The run: its id, as `executions` lists it.")
 ]
 OptionalExecution: TypeAlias = Annotated[
-    str | None, typer.Argument(metavar="[ID]", help="Only of this run.")
+    str | None, typer.Argument(metavar="ID", help="Only of this run.")
 ]
 NodeName: TypeAlias = Annotated[
     str, typer.Argument(metavar="NODE", help="The node: its key, or its label.")

@@ -11,7 +11,7 @@ from dipeo_server.cli.assignments import value_of, variables
 from dipeo_server.cli.client import GraphQLClient
 from dipeo_server.cli.durations import iso_of
 from dipeo_server.cli.events import TERMINAL, events
-from dipeo_server.cli.outcome import ExitCode
+from dipeo_server.cli.outcome import ExitCode, Unusable
 from dipeo_server.cli.remote import (
     Change,
     Document,
@@ -179,6 +179,8 @@ def set_breakpoints(
     """Set a run's breakpoints, or list them where none are given."""
 
     async def work(client: GraphQLClient) -> Told:
+        if texts and is_clearing:
+            raise Unusable("--clear takes all breakpoints away, so none can be given with it.")
         execution = await _nodes(client, execution_id)
         if texts or is_clearing:
             keys = [node["key"] for node in execution["revision"]["nodes"]]

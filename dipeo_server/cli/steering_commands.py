@@ -41,7 +41,7 @@ Value: TypeAlias = Annotated[
 ]
 Breakpoints: TypeAlias = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NODE[:after][=CONDITION]]...", help="All that shall be from now on."),
+    typer.Argument(metavar="NODE[:after][=CONDITION]", help="All that shall be from now on."),
 ]
 Clear: TypeAlias = Annotated[bool, typer.Option("--clear", help="Take all breakpoints away.")]
 

@@ -82,6 +82,7 @@ def _execution_line(execution: Mapping[str, Any]) -> str:
     parts = [
         f"{execution['id']}  {execution['status']:<9}  {when:<19}  {took:>10}",
         name,
+        f"below {execution['parent']['id']}" if execution["parent"] else "",
         f"{error['code']} at {error['nodeKey']}" if error and error["nodeKey"] else "",
     ]
     return "  ".join(part for part in parts if part).rstrip()

@@ -226,6 +226,7 @@ def test_the_server_is_named_by_the_environment_too(control: Control) -> None:
         ["decide", "barrier_x", "--action", "approve", "--occurrence", "2"],
         ["decide", "exec_0_x", "gate", "--action", "approve", "--expires-in", "1 fortnight"],
         ["set-output", "exec_0_x", "greet"],
+        ["breakpoints", "exec_0_x", "greet", "--clear"],
         ["executions", "--status", "lost"],
         ["executions", "--url", "ftp://127.0.0.1"],
     ],
