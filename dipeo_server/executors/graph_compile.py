@@ -79,7 +79,10 @@ def _branch(node: str, branch: str) -> dict[str, Any]:
 
 def _edges(graph: Graph) -> Iterator[DomainEdge]:
     names: dict[str, int] = {}
+    ends = graph.end_nodes
     for edge in graph.edges:
+        if edge.source in ends:
+            continue
         for port, kind, condition in _forms(graph, edge):
             suffix = "" if (port, kind) in _PLAIN else f" {kind if port == PASSED else port}"
             name = f"{edge.source} → {edge.target}{suffix}"

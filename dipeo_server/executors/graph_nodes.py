@@ -72,10 +72,10 @@ def node_types(graph: Graph, reducers: Reducers) -> Iterator[Registration]:
     """A node type for each function of the graph."""
     for node in graph.nodes.values():
         if node.function is not None:
-            edges = graph.edges_from(node.name)
-            # An end without edges is one by itself: a run with several ends goes on to all of them.
-            ends = node.name in graph.end_nodes and bool(edges)
-            yield _registered(GraphStep(reducers, node.name, node.function, edges, ends=ends))
+            is_end = node.name in graph.end_nodes
+            edges = () if is_end else graph.edges_from(node.name)
+            step = GraphStep(reducers, node.name, node.function, edges, is_end=is_end)
+            yield _registered(step)
         for branch, function in node.branches.items():
             yield _registered(GraphStep(reducers, branch_name(node.name, branch), function))
 
@@ -106,15 +106,15 @@ class GraphStep:
         function: NodeFunction,
         edges: Sequence[GraphEdge] = (),
         *,
-        ends: bool = False,
+        is_end: bool = False,
     ) -> None:
-        """`ends`: the run is over behind it, whatever edges it has."""
+        """`is_end`: the run is over behind it, whatever it returns."""
         self.name = name
         self.function = function
         self._reducers = reducers
         self._edges = edges
         self._chooses = any(edge.predicate is not None for edge in edges)
-        self._ends = ends
+        self._is_end = is_end
 
     async def take(self, context: ExecutionContext) -> HandlerResult:
         """The step as a handler's result."""
@@ -128,8 +128,10 @@ class GraphStep:
             return results.Fallback(result.reason, nothing)
         step = self._step(result)
         state = self._apply(step, context)
-        if self._ends or isinstance(step.next, End):
+        if isinstance(step.next, End):
             return results.End(nothing)
+        if self._is_end:
+            return nothing
         if isinstance(step.next, GoTo):
             return results.Goto(step.next.target, nothing)
         if self._chooses:

@@ -29,10 +29,13 @@ _kept: Final[set[asyncio.Task[ExecutionView]]] = set()
 
 
 class AlreadyRunning(InvalidState):
-    """Somebody else runs a run of that id in this store."""
+    """A run of that id has begun in this store, and has not ended."""
 
     code = "ALREADY_RUNNING"
-    default_hint = "Wait for it, or give this run another thread_id."
+    default_hint = (
+        "Wait for it, or take another thread_id; where the process that ran it is gone, give "
+        "stored_results(store, thread_id) as initial_state to go on from there."
+    )
 
 
 class LiveRun:

@@ -14,6 +14,8 @@ from dipeo_server.errors import InvalidInput, InvalidState
 from dipeo_server.executors import (
     SKIP_BRANCH,
     AlreadyRunning,
+    AsyncGraphExecutor,
+    Decision,
     GivenOutput,
     NodeCall,
     NodeResult,
@@ -122,6 +124,55 @@ async def test_a_second_executor_with_a_running_id_is_refused() -> None:
         assert (await running).status.value == "COMPLETED"
         with pytest.raises(InvalidState, match="has ended: COMPLETED"):
             await first.execute()
+
+
+async def test_of_two_executors_that_begin_at_once_one_runs() -> None:
+    """003-W5"""
+    store, entered = MemoryStore(), []
+
+    async def counted(call: NodeCall) -> None:
+        entered.append(call.node)
+
+    both = [executor(graph("a"), {"a": counted}, thread_id="x", store=store) for _ in range(2)]
+    async with asyncio.timeout(20):
+        ends = await asyncio.gather(*(each.execute() for each in both), return_exceptions=True)
+    assert sorted(type(end).__name__ for end in ends) == ["AlreadyRunning", "RunResults"]
+    assert entered == ["a"]
+
+
+async def test_other_nodes_take_secrets_by_reference() -> None:
+    """003-W7"""
+    code = 'printf "%s" "${#PASSWORD}"; echo "$PASSWORD" >&2'
+    env = {"PASSWORD": "secret://sudo_password"}
+    workflow = graph("shell", {"shell": {"language": "bash", "code": code, "env": env}})
+    workflow["nodes"][0]["type"] = "code_job"
+    told: list[dict[str, Any]] = []
+    running = AsyncGraphExecutor(
+        workflow, emit_event=told.append, global_context={"sudo_password": SECRET}
+    )
+    async with asyncio.timeout(20):
+        results = (await running.execute()).raise_for_failure()
+    assert str(results.outputs["shell"]) == str(len(SECRET))
+    lines = [event["line"] for event in told if event.get("stream") == "stderr"]
+    assert lines == ["[secret sudo_password]"]
+
+
+async def test_a_person_can_be_asked_in_a_graph() -> None:
+    workflow = graph("a -> gate -> b")
+    workflow["nodes"][1]["type"] = "barrier"
+    told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    deeds = {"a": failing, "b": failing}
+    running = AsyncGraphExecutor(
+        workflow, handlers=deeds, initial_state={"a": GivenOutput(1)}, emit_event=told.put
+    )
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        ending = tasks.create_task(running.execute())
+        while (await told.get()).get("status") != "WAITING":
+            pass
+        await running.handle.decide("gate", Decision.reject("no"))
+        results = await ending
+    assert results["gate"].error is not None
+    assert results["gate"].error["code"] == "BARRIER_REJECTED"
 
 
 async def test_secrets_are_kept_nowhere(tmp_path: Path) -> None:

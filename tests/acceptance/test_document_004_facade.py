@@ -235,17 +235,17 @@ async def test_where_nothing_holds_every_condition_is_told_with_its_value() -> N
     """004-28, 004-W17: and each was evaluated once."""
     asked: list[int] = []
 
-    def is_large(state: StateView) -> int:
+    def is_large(state: StateView) -> bool:
         asked.append(state["n"])
-        return 0
+        return False
 
     graph = line("a").node("b", passes).edge("a", "b", when="n > 5 or n < 0")
     with pytest.raises(Unrouted, match="n > 5 or n < 0 = False") as caught:
         await walk(graph, {"n": 1})
     assert caught.value.node == "a"
     assert caught.value.execution_log[0].success is False
-    with pytest.raises(Unrouted, match="n > 5 or n < 0 = False; is_large = 0"):
-        await walk(graph.edge("a", "b", when=is_large), {"n": 1})  # type: ignore[arg-type] # Truth.
+    with pytest.raises(Unrouted, match="n > 5 or n < 0 = False; is_large = False"):
+        await walk(graph.edge("a", "b", when=is_large), {"n": 1})
     assert asked == [1]
 
 
@@ -265,8 +265,10 @@ async def test_only_an_end_node_may_end_the_run() -> None:
 
 async def test_the_end_node_finishes_the_run_whatever_edges_it_has() -> None:
     """004-31, 004-W21: there may be several."""
-    graph = line("a", "b", "c").edge("c", "a").end("b", "c")
+    graph = line("a", "b", "c", b=gives(GoTo("c"))).edge("c", "a").end("b", "c")
     assert nodes_of(await walk(graph)) == ["a", "b"]
+    group = Graph().parallel("a", {"left": passes}).node("b", passes).edge("a", "b").end("a", "b")
+    assert nodes_of(await walk(group)) == ["a"]
 
 
 async def test_a_node_may_fall_back_and_say_why() -> None:
