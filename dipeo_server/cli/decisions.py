@@ -102,6 +102,7 @@ def list_barriers(remote: Remote, execution_id: str | None, *, is_following: boo
         data = await client.execute(WAITING, {"id": execution_id, "first": BARRIERS_MAX})
         found = data["waitingBarriers"]
         lines = [line for barrier in found for line in _lines(barrier)]
+        lines += [f"… and perhaps more than these {len(found)}"] * (len(found) == BARRIERS_MAX)
         return Told({"barriers": found}, lines or ["nothing waits for a person"])
 
     return carry_out(remote, work)
@@ -263,8 +264,9 @@ def _lines(barrier: Mapping[str, Any]) -> list[str]:
     ends = f", {barrier['defaultAction'] or 'fails'} at {barrier['expiresAt']}"
     prompt = barrier["prompt"]
     asked = prompt if isinstance(prompt, str) else in_one_line(prompt)
+    status = "" if barrier["status"] == "WAITING" else f"  {barrier['status']} already"
     return [
-        f"{barrier['id']}  {_place(barrier)}",
+        f"{barrier['id']}  {_place(barrier)}{status}",
         f"  in {barrier['execution']['id']}, {since}{ends if barrier['expiresAt'] else ''}",
         *([f"  {line}" for line in asked.splitlines()] if prompt is not None else []),
     ]

@@ -8,10 +8,11 @@ from contextlib import aclosing, asynccontextmanager
 
 from dipeo_server.cli.client import GraphQLClient
 from dipeo_server.cli.events import log_lines
+from dipeo_server.cli.log_text import LogText
 from dipeo_server.cli.operations import LOGS, STORED_LOGS
-from dipeo_server.cli.outcome import tell
+from dipeo_server.cli.outcome import tell_text
 from dipeo_server.cli.pages import stored
-from dipeo_server.cli.telling import Event, log_line
+from dipeo_server.cli.telling import Event
 
 
 @asynccontextmanager
@@ -37,6 +38,7 @@ class _Tail:
         self._client = client
         self._id = execution_id
         self._after: str | None = None
+        self._text = LogText()
 
     async def follow(self) -> None:
         async with aclosing(log_lines(self._client, LOGS, self._place())) as stream:
@@ -49,10 +51,11 @@ class _Tail:
         async with aclosing(lines) as stream:
             async for line in stream:
                 self._tell(line)
+        tell_text(self._text.end())
 
     def _place(self) -> dict[str, str | None]:
         return {"id": self._id, "node": None, "after": self._after}
 
     def _tell(self, line: Event) -> None:
         self._after = line["cursor"]
-        tell(log_line(line))
+        tell_text(self._text.of(line))

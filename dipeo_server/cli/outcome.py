@@ -37,8 +37,13 @@ class FileUnreadable(Unusable):
 
 def tell(text: str) -> None:
     """Write lines for people to standard error."""
+    tell_text(f"{text}\n")
+
+
+def tell_text(text: str) -> None:
+    """Write text for people to standard error, at once."""
     try:
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(text)
         sys.stderr.flush()
     except BrokenPipeError:
         return  # Nobody reads any more.

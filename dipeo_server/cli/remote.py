@@ -94,8 +94,13 @@ def _print(told: Told, remote: Remote) -> None:
 
 def write_line(line: str) -> None:
     """Write a line to standard output at once. Raises ReaderGone."""
+    write_text(f"{line}\n")
+
+
+def write_text(text: str) -> None:
+    """Write to standard output at once. Raises ReaderGone."""
     try:
-        sys.stdout.buffer.write(f"{line}\n".encode("utf-8", "backslashreplace"))
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
         sys.stdout.buffer.flush()
     except BrokenPipeError as error:
         # What is left in the buffer would be tried once more at the end of the process.

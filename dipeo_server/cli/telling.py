@@ -41,13 +41,6 @@ def failure_of(event: Event) -> str:
     return f"{failure['code']}: {failure['message']}"
 
 
-def log_line(line: Event) -> str:
-    """`node #2 | text`; what is no standard output is named: `node (stderr) | text`."""
-    visit = f" #{line['occurrence']}" if line["occurrence"] > 1 else ""
-    stream = f" ({line['stream']})" if line["stream"] != "stdout" else ""
-    return f"{line['nodeKey']}{visit}{stream} | {line['text']}"
-
-
 def pause_words(cause: str | None, reason: str | None) -> str:
     """What paused a run and why, each once: `user: too dear`; nothing where neither is known."""
     return ": ".join(dict.fromkeys(part for part in (cause, reason) if part))

@@ -11,13 +11,14 @@ from dipeo_server.cli.client import GraphQLClient
 from dipeo_server.cli.durations import in_words, seconds_of
 from dipeo_server.cli.event_fields import STORED_WHOLE_EVENTS, WHOLE_EVENTS, renamed
 from dipeo_server.cli.events import events, log_lines
+from dipeo_server.cli.log_text import LogText
 from dipeo_server.cli.operations import EVENTS, EXECUTIONS, LOGS, STORED_EVENTS, STORED_LOGS
 from dipeo_server.cli.outcome import ExitCode, Unusable
 from dipeo_server.cli.pages import stored
-from dipeo_server.cli.remote import Document, Remote, Told, carry_out, given, write_line
+from dipeo_server.cli.remote import Document, Remote, Told, carry_out, given, write_line, write_text
 from dipeo_server.cli.report import in_one_line
 from dipeo_server.cli.steering import key_of
-from dipeo_server.cli.telling import Event, log_line, told
+from dipeo_server.cli.telling import Event, told
 
 PAGE: Final = 100
 STATUSES: Final = (
@@ -119,7 +120,10 @@ def show_logs(
             source = log_lines(client, LOGS, variables)
         else:
             source = stored(client, STORED_LOGS, "logs", variables)
-        await _write(source, in_one_line if remote.as_json else log_line)
+        if remote.as_json:
+            await _write(source, in_one_line)
+        else:
+            await _write_text(source)
 
     return carry_out(remote, work)
 
@@ -132,6 +136,14 @@ async def _write(
             line = line_of(item)
             if line is not None:
                 write_line(line)
+
+
+async def _write_text(source: AsyncGenerator[Event, None]) -> None:
+    text = LogText()
+    async with aclosing(source) as stream:
+        async for line in stream:
+            write_text(text.of(line))
+    write_text(text.end())
 
 
 def _event_as_json(event: Event) -> str | None:

@@ -14,10 +14,11 @@ from dipeo_server.cli.client import endpoint
 from dipeo_server.cli.deciding import Approval, Rejection, decision_of
 from dipeo_server.cli.directions import Place, directions
 from dipeo_server.cli.durations import in_words, iso_of, seconds_of
+from dipeo_server.cli.log_text import LogText
 from dipeo_server.cli.outcome import Unusable
 from dipeo_server.cli.report import runs_of
 from dipeo_server.cli.standing import Pause, Standing
-from dipeo_server.cli.telling import log_line, told
+from dipeo_server.cli.telling import told
 
 
 @pytest.mark.parametrize(
@@ -311,6 +312,25 @@ def test_what_people_did_to_a_run_is_told(event: dict[str, Any], line: str) -> N
 
 
 def test_lines_of_nodes_name_the_visit_and_the_stream() -> None:
-    line = {"nodeKey": "a", "occurrence": 2, "stream": "stderr", "text": "oh"}
-    assert log_line(line) == "a #2 (stderr) | oh"
-    assert log_line({**line, "occurrence": 1, "stream": "stdout"}) == "a | oh"
+    assert written([("a", 2, "stderr", "oh"), ("a", 1, "stdout", "yes")]) == (
+        "a #2 (stderr) | oh\na | yes\n"
+    )
+
+
+def test_what_models_say_runs_on_until_somebody_else_speaks() -> None:
+    said = [
+        ("a", 1, "tokens", "Good "),
+        ("a", 1, "tokens", "morning\nall"),
+        ("b", 1, "tokens", "No"),
+    ]
+    assert written([*said, ("c", 1, "stdout", "x"), ("b", 1, "tokens", "!")]) == (
+        "a | Good morning\na | all\nb | No\nc | x\nb | !\n"
+    )
+
+
+def written(lines: list[tuple[str, int, str, str]]) -> str:
+    """What is written for (node, visit, stream, text)."""
+    text = LogText()
+    names = ("nodeKey", "occurrence", "stream", "text")
+    records = [{**dict(zip(names, line, strict=True)), "attempt": 1} for line in lines]
+    return "".join(text.of(record) for record in records) + text.end()
