@@ -23,14 +23,6 @@ from tests.api.steering import (
     told,
 )
 
-LOOP = light(
-    "begin -> gate -> again -> end",
-    begin="start",
-    gate="barrier",
-    again="condition, props: {condition_type: custom, expression: 'turns > 9'}",
-    end="endpoint",
-)
-
 
 async def asked(live: Live, run: str, node: str) -> str:
     """The id of the barrier at which a run waits."""
@@ -209,6 +201,18 @@ async def test_a_decision_is_taken_back_by_its_id(live: Live, id_: str | None) -
     revoked = await told(live, run, "EarlyDecisionChanged", change="revoked")
     assert (revoked["decisionId"], revoked["actor"]) == (early["id"], "anonymous")
     assert (await refused(live, "revokeDecision", id=early["id"]))["code"] == "INVALID_STATE"
+
+
+async def test_a_decision_of_a_run_that_has_ended_stays_as_it_is(live: Live) -> None:
+    run = await live.started(ASKING)
+    await asked(live, run, "gate")
+    early = (await ahead(live, run, "gate", "APPROVE"))["earlyDecision"]
+    assert await ended(live, run) == "COMPLETED"
+    error = await refused(live, "revokeDecision", id=early["id"])
+    assert (error["__typename"], error["current"]) == ("InvalidTransition", "COMPLETED")
+    assert "Fork it" in error["hint"]
+    query = "query ($id: ID!) { node(id: $id) { id } barrier(id: $id) { id } }"
+    assert await live.data(query, id=early["id"]) == {"node": None, "barrier": None}
 
 
 @pytest.mark.parametrize(
