@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from dipeo_server.domains.diagram.executable import AfterCrash, FanOut, JoinPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A diagram inside a node; `own` are the variables whose changes stay in it."""
+
+    document: Mapping[str, Any] | str
+    own: frozenset[str] = frozenset()
 
 
 class NodeProps(BaseModel):
@@ -22,6 +31,15 @@ class NodeProps(BaseModel):
     def crash_policy(self) -> AfterCrash | None:
         """What a crash means for this very node; None = what its type says."""
         return None
+
+    def writes(self, label: str) -> tuple[str, ...]:
+        """Variables that this very node is known to write whenever it runs; its label is given."""
+        del label
+        return ()
+
+    def branches_within(self) -> Mapping[str, Within]:
+        """Diagrams written out in this node that change the variables of its run, by branch."""
+        return {}
 
 
 class RetrySettings(BaseModel):

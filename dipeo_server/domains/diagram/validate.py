@@ -15,10 +15,12 @@ from dipeo_server.domains.diagram.rules import (
     handles,
     identity,
     node_types,
+    overlap,
     persons,
     props,
     secrets,
     structure,
+    writes,
 )
 from dipeo_server.domains.diagram.rules.view import CheckExpression, View, view_of
 from dipeo_server.domains.diagram.spec import NodeSpec
@@ -52,6 +54,10 @@ RULES: Final[tuple[Rule, ...]] = (
     edges.invalid_edge_condition,
     edges.invalid_node_expression,
     edges.no_default_edge,
+    overlap.condition_overlap,
+    writes.conflict,
+    writes.possible_conflict,
+    writes.branch_conflict,
     guards.guard_beside_data,
     guards.duplicate_input,
     secrets.secret_literal,
@@ -59,6 +65,7 @@ RULES: Final[tuple[Rule, ...]] = (
 # What an incomplete diagram seems to lack may only have failed to be read.
 _CONSEQUENCES: Final = frozenset(
     {"NO_START", "UNREACHABLE", "CONDITION_BRANCH_MISSING", "NO_DEFAULT_EDGE", "K_OUT_OF_RANGE"}
+    | {"CONFLICT"}
 )
 
 

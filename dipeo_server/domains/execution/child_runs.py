@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from dipeo_server.domains.execution.context import ExecutionContext
 from dipeo_server.domains.execution.document_parts import PartMissing, value_at
 from dipeo_server.domains.execution.ports import ChildResult
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.domains.execution.templates import build_context
-
-_TELLING_FIELDS: Final = {"connections": "light", "flow": "readable", "arrows": "native"}
-
-
-def format_of(document: Any) -> str | None:
-    """The format that the fields of a written-out diagram tell of, or None."""
-    if not isinstance(document, Mapping):
-        return None
-    return next((form for field, form in _TELLING_FIELDS.items() if field in document), None)
 
 
 def mapped(place: str, mapping: Mapping[str, str], ctx: ExecutionContext) -> dict[str, Any]:

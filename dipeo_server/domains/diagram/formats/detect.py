@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from dipeo_server.domains.diagram.formats.light import read_light
 from dipeo_server.domains.diagram.formats.loaded import Loaded
@@ -28,11 +28,19 @@ _SUFFIXES: Final = {
 _NAMED: Final = re.compile(
     r"^(?:version|format)\s*:\s*[\"']?(light|readable|native)\b", re.MULTILINE | re.IGNORECASE
 )
+_TELLING: Final = {"connections": "light", "flow": "readable", "arrows": "native"}
 _READERS: Final[Mapping[str, Callable[..., Loaded]]] = {
     "light": read_light,
     "native": read_native,
     "readable": read_readable,
 }
+
+
+def format_of_fields(document: Any) -> str | None:
+    """`light`, `native` or `readable` by the fields of a map; None where they say nothing."""
+    if not isinstance(document, Mapping):
+        return None
+    return next((format_ for field, format_ in _TELLING.items() if field in document), None)
 
 
 def format_of_name(name: str) -> str | None:

@@ -23,7 +23,7 @@ def guard_beside_data(view: View) -> Iterator[DiagramProblem]:
     """GUARD_BESIDE_DATA: data from elsewhere does not run a node whose branch was not taken."""
     if view.back_edges is None:
         return
-    guards = _guards(view)
+    guards = edges_that_may_die(view)
     for key, edges in view.incoming.items():
         settings = view.settings.get(key)
         awaited = [edge for edge in edges if edge.key not in view.back_edges]
@@ -38,7 +38,7 @@ def guard_beside_data(view: View) -> Iterator[DiagramProblem]:
             yield about_node(WARNING, "GUARD_BESIDE_DATA", view.nodes[key], message, hint)
 
 
-def _guards(view: View) -> set[str]:
+def edges_that_may_die(view: View) -> set[str]:
     """Keys of the edges that may be dead by choice, or because their source may be skipped."""
     back = view.back_edges or frozenset()
     sole_exits = _sole_exits(view)
@@ -123,15 +123,16 @@ def duplicate_input(view: View) -> Iterator[DiagramProblem]:
 
 def _may_meet(view: View, same: list[DomainEdge]) -> bool:
     """Can two of these edges be live together? Not if a condition decides between them."""
-    decisions = [_decisions(view, edge) for edge in same[:SAME_NAME_MAX]]
-    return any(not _are_exclusive(one, other) for one, other in combinations(decisions, 2))
+    decisions = [decisions_before(view, edge) for edge in same[:SAME_NAME_MAX]]
+    return any(not are_exclusive(one, other) for one, other in combinations(decisions, 2))
 
 
-def _are_exclusive(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+def are_exclusive(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Do these decisions rule each other out?"""
     return any(node in other and other[node] != port for node, port in one.items())
 
 
-def _decisions(view: View, edge: DomainEdge) -> dict[str, str]:
+def decisions_before(view: View, edge: DomainEdge) -> dict[str, str]:
     """The conditions, and their outcomes, on the only way that leads to this edge."""
     found: dict[str, str] = {}
     back = view.back_edges or frozenset()

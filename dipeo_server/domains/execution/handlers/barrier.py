@@ -32,6 +32,10 @@ class BarrierProps(NodeProps):
     )
     strict: bool = Field(default=False, description="A missing template key fails the node.")
 
+    def writes(self, label: str) -> tuple[str, ...]:
+        """The variable for the decision."""
+        return (self.name or variable_name(label),)
+
     @field_validator("answer_schema")
     @classmethod
     def _is_schema(cls, schema: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -48,6 +48,11 @@ class ConditionProps(NodeProps):
         default=False, description="An expression that fails counts as false (older files)."
     )
 
+    def writes(self, label: str) -> tuple[str, ...]:
+        """The variable for the count."""
+        del label
+        return (self.expose_index_as,) if self.expose_index_as else ()
+
     @model_validator(mode="after")
     def _has_what_its_type_needs(self) -> ConditionProps:
         if self.condition_type == "custom" and not (self.expression or "").strip():

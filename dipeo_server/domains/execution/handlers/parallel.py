@@ -10,8 +10,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dipeo_server.domains.diagram import AfterCrash, DomainNode
+from dipeo_server.domains.diagram.formats.detect import format_of_fields
+from dipeo_server.domains.diagram.spec import Within
 from dipeo_server.domains.execution import ExecutionContext
-from dipeo_server.domains.execution.child_runs import failure_of, format_of, mapped, output_of
+from dipeo_server.domains.execution.child_runs import failure_of, mapped, output_of
 from dipeo_server.domains.execution.delta import StateDelta
 from dipeo_server.domains.execution.events import (
     BranchCompleted,
@@ -75,6 +77,14 @@ class ParallelProps(NodeProps):
     )
     max_concurrent: int = Field(100, ge=1, le=100, description="So many at once.")
 
+    def branches_within(self) -> Mapping[str, Within]:
+        """Those that are written out; of the others nothing is known before they run."""
+        return {
+            name: Within(branch.diagram_data, frozenset(branch.input_mapping))
+            for name, branch in self.branches.items()
+            if branch.diagram_data
+        }
+
 
 @node_handler(
     "parallel",
@@ -121,7 +131,7 @@ def _child(
     return ChildRun(
         path,
         document,
-        format_of(document),
+        format_of_fields(document),
         {**ctx.variables, **own},
         key=name,
         reducers=ctx.diagram.reducers,

@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 from pydantic import AliasChoices, Field, model_validator
 
 from dipeo_server.domains.diagram import AfterCrash, DomainNode
+from dipeo_server.domains.diagram.formats.detect import format_of_fields
 from dipeo_server.domains.execution import ExecutionContext, ExecutionStatus
-from dipeo_server.domains.execution.child_runs import failure_of, format_of, mapped, output_of
+from dipeo_server.domains.execution.child_runs import failure_of, mapped, output_of
 from dipeo_server.domains.execution.document_parts import PartMissing, value_at
 from dipeo_server.domains.execution.handlers import (
     NodeOutput,
@@ -148,7 +149,7 @@ def _child(
     document = node.props.diagram_data if path is None else None
     written = (node.props.diagram_format or "").strip().lower()
     format_ = _FORMATS.get(written, written)
-    return ChildRun(path, document, format_ or format_of(document), variables, key)
+    return ChildRun(path, document, format_ or format_of_fields(document), variables, key)
 
 
 # --- what the child gets
