@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from typing import Final
+from typing import Any, Final
 
 from dipeo_server.domains.execution.events import (
     Event,
@@ -58,12 +58,11 @@ class LiveRun:
         task.add_done_callback(_let_go)
         task.add_done_callback(lambda _: begun.cancel())
         try:
-            run_id, runner = await begun
+            run_id, runner = await asyncio.shield(begun)
         except asyncio.CancelledError:
-            if not task.done():
-                task.cancel()
-                raise
-            await task
+            if task.done():
+                await task  # It could not begin, and says why.
+            await _never_mind(task, begun)
             raise
         return cls(run_id, runner, task)
 
@@ -103,6 +102,16 @@ class LiveRun:
         with suppress(InvalidState):  # Perhaps it ended by itself.
             await self.signal(AbortRequested(reason))
         return await self.ended()
+
+
+async def _never_mind(
+    task: asyncio.Task[ExecutionView], begun: asyncio.Future[tuple[ExecutionID, LocalRunner]]
+) -> None:
+    """End a run whose start was cancelled, if it came to that."""
+    either: set[asyncio.Future[Any]] = {task, begun}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if not begun.cancelled():
+        await LiveRun(*begun.result(), task).stop("its start was cancelled")
 
 
 def limit_reached(event: Event) -> PauseCause | None:
