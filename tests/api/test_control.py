@@ -288,3 +288,28 @@ async def test_a_held_node_says_what_holds_it(live: Live) -> None:
     run = await paused(live, CHAIN)
     [blocker] = (await blocked(live, run))["begin"]
     assert (blocker["reason"], blocker["nodeKey"]) == ("paused", None)
+
+
+# --- groups of branches -------------------------------------------------------------------------
+
+GROUP = """version: light
+nodes:
+  - {label: begin, type: start}
+  - {label: group, type: parallel, props: {error_strategy: collect_partial, branches: {
+      good: {diagram_data: {nodes: [{label: s, type: start}, {label: e, type: endpoint}],
+        connections: [{from: s, to: e}]}},
+      bad: {diagram_name: there-is-none}}}}
+connections:
+  - {from: begin, to: group}
+"""
+
+
+async def test_branches_are_told_as_they_end(live: Live) -> None:
+    run = await live.ended(GROUP)
+    [started] = await all_told(live, run, "ParallelStarted")
+    assert (started["nodeKey"], started["branches"]) == ("group", ["good", "bad"])
+    branches = {each["branch"]: each for each in await all_told(live, run, "BranchCompleted")}
+    assert (branches["good"]["isSuccess"], branches["good"]["failure"]) == (True, None)
+    assert branches["bad"]["isSuccess"] is False
+    assert branches["bad"]["failure"]["code"] == "FILE_NOT_FOUND"
+    assert len(await all_told(live, run, "ParallelCompleted")) == 1
