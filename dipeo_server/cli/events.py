@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from dipeo_server.cli.telling import Event
 
 RECONNECT_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Waits before each attempt in a row that brings nothing; after the last one it is given up."""
+LASTING_SECONDS: Final = 10.0
+"""A connection that has lasted so long was a good one, even if there was nothing to tell."""
 TERMINAL: Final = {"ExecutionCompleted", "ExecutionFailed", "ExecutionAborted"}
 
 
@@ -97,21 +100,23 @@ async def _items(
     is_known = False
     delays = iter(RECONNECT_SECONDS)
     while True:
-        has_come = False
+        is_good = False
+        began = time.monotonic()
         try:
             async with aclosing(client.subscribe(feed.document, variables)) as stream:
                 async for data in stream:
                     item = data[feed.field]
-                    has_come = True
+                    is_good = True
                     variables.update(feed.place(item))
                     yield item
             if await feed.is_over():
                 return
         except (ConnectionLost, ServerUnreachable) as error:
-            if isinstance(error, ServerUnreachable) and not is_known:
+            if isinstance(error, ServerUnreachable) and not (is_known or is_good):
                 raise
         is_known = True
-        delays = iter(RECONNECT_SECONDS) if has_come else delays
+        if is_good or time.monotonic() - began > LASTING_SECONDS:
+            delays = iter(RECONNECT_SECONDS)
         await _pause(next(delays, None), feed.lost)
 
 

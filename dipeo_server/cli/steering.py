@@ -10,7 +10,7 @@ from dipeo_server.cli import breakpoints
 from dipeo_server.cli.assignments import value_of, variables
 from dipeo_server.cli.client import GraphQLClient
 from dipeo_server.cli.durations import iso_of
-from dipeo_server.cli.events import TERMINAL, events
+from dipeo_server.cli.events import events
 from dipeo_server.cli.outcome import ExitCode, Unusable
 from dipeo_server.cli.remote import (
     Change,
@@ -109,9 +109,9 @@ def abort(
         wanted = given(id=execution_id, reason=reason, grace=wait)
         execution = (await change(client, remote, ABORT, wanted))["execution"]
         if is_waiting and execution["isActive"]:
-            after = execution["lastSequence"]
-            async for _ in _until_ended(client, execution_id, after):
-                pass
+            async with aclosing(events(client, execution_id, execution["lastSequence"])) as stream:
+                async for _ in stream:
+                    pass
             execution = await now(client, execution_id)
         return _told(execution)
 
@@ -126,9 +126,8 @@ def step(remote: Remote, execution_id: str, *, node: str | None, is_waiting: boo
         key = None if node is None else await key_of(client, execution_id, node)
         wanted = given(id=execution_id, nodeKey=key)
         execution = (await change(client, remote, STEP, wanted))["execution"]
-        if is_waiting:
-            after = before["lastSequence"]
-            async for event in _until_held(client, execution_id, after):
+        if is_waiting and execution["lastSequence"] != before["lastSequence"]:
+            async for event in _until_held(client, before, execution):
                 line = told(event)
                 if line is not None and not remote.as_json:
                     write_line(line)
@@ -138,24 +137,23 @@ def step(remote: Remote, execution_id: str, *, node: str | None, is_waiting: boo
     return carry_out(remote, work)
 
 
-async def _until_held(client: GraphQLClient, execution_id: str, after: str) -> AsyncIterator[Event]:
-    """Events behind `after` until the run has gone on and is held again, or has ended."""
-    has_gone_on = False
-    async for event in _until_ended(client, execution_id, after):
-        yield event
-        if event.get("to") == "PAUSED" and has_gone_on:
-            return
-        has_gone_on = has_gone_on or event.get("from") == "PAUSED"
-
-
-async def _until_ended(
-    client: GraphQLClient, execution_id: str, after: str
+async def _until_held(
+    client: GraphQLClient, before: Document, answered: Document
 ) -> AsyncIterator[Event]:
-    async with aclosing(events(client, execution_id, after)) as stream:
+    """Events behind `before` until the run has gone on and is held again, or has ended.
+
+    A run that was held again when the step was `answered` is not waited for: under the key of an
+    earlier step nothing happens any more.
+    """
+    has_gone_on = before["status"] != "PAUSED"
+    last = int(answered["lastSequence"]) if answered["status"] == "PAUSED" else None
+    async with aclosing(events(client, before["id"], before["lastSequence"])) as stream:
         async for event in stream:
             yield event
-            if event["__typename"] in TERMINAL:
+            is_held = event.get("to") == "PAUSED" and has_gone_on
+            if is_held or (last is not None and int(event.get("sequence") or 0) >= last):
                 return
+            has_gone_on = has_gone_on or event.get("from") == "PAUSED"
 
 
 def skip(remote: Remote, execution_id: str, node: str, *, reason: str | None) -> ExitCode:

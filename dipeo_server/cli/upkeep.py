@@ -159,6 +159,8 @@ def _tell_pruned(pruned: Pruned, *, is_dry_run: bool) -> None:
     )
     if pruned.kept:
         tell(f"{pruned.kept:,} were kept: something below them still runs.")
+    if pruned.forked:
+        tell(f"{pruned.forked:,} were kept: forks that are not old enough go on from them.")
     if pruned.free_bytes:
         tell(
             f"{_size(pruned.free_bytes)} in the file are free for new runs; "

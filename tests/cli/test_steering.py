@@ -138,9 +138,10 @@ def test_what_runs_is_interrupted_by_a_pause_that_is_urgent(control: Control) ->
 
 def test_a_repeated_key_does_it_once(control: Control) -> None:
     run = held(control, "--var", "name=Ann")
-    for _ in range(2):
-        done = control("step", run, "--key", "one", "--no-wait")
-        assert done.code == 0, done.err
+    first, second = (control("step", run, "--key", "one") for _ in range(2))
+    assert (first.code, second.code) == (0, 0), second.err
+    assert "completed    start" in first.out
+    assert second.out == f"PAUSED  {run}  (step)\n"
     control.refused("IDEMPOTENCY_MISMATCH", "step", run, "--node", "greet", "--key", "one")
 
 
