@@ -211,7 +211,7 @@ class Track:
         race.judge(winner)
         self.counts[winner[0]] += 1
         self.counts["answers"] += len(race.told)
-        self.counts["repeated successes"] += sum(not told["errors"] for _, told in race.told) - 1
+        self.counts["successes"] += sum(not told["errors"] for _, told in race.told)
 
     def _winner(self, race: Race) -> tuple[str, str]:
         """How the log says that the barrier ended: once."""
