@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
-from dipeo_server.storage.chain import EventRow
-from dipeo_server.storage.refusals import in_use, not_the_tail
+from dipeo_server.storage.chain import START, EventRow
+from dipeo_server.storage.lineage import lineage_of
+from dipeo_server.storage.refusals import in_use, no_origin, not_the_tail
 from dipeo_server.storage.rows import Row
 from dipeo_server.storage.writer import BatchConnection
 
@@ -17,9 +18,10 @@ from dipeo_server.storage.writer import BatchConnection
 class Append:
     """Rows that are committed together or not at all, encoded beforehand.
 
-    `columns` are those of the execution without its id; an event's row lacks its execution and its
-    hash. `now` is the time of the newest event ("" if there is none): keys that expired before may
-    be used again, and are swept where `is_sweeping` says so.
+    `columns` are those of the execution without its id; `origin` is what it is a fork of, and from
+    where on. An event's row lacks its execution and its hash. `now` is the time of the newest event
+    ("" if there is none): keys that expired before may be used again, and are swept where
+    `is_sweeping` says so.
     """
 
     execution_id: ExecutionID
@@ -27,6 +29,7 @@ class Append:
     columns: Row
     events: Sequence[EventRow]
     answers: Sequence[Row]
+    origin: Row = (None, None)
     now: str = ""
     is_sweeping: bool = False
 
@@ -45,12 +48,25 @@ class Append:
 
     def _extend(self, sql: Mapping[str, str], connection: sqlite3.Connection) -> int:
         """Move the execution's row on; gives its position."""
-        place = (*self.columns, self.execution_id)
-        if self.after == 0:
-            rows = connection.execute(sql["insert_execution"], place).fetchall()
+        place = (*self.columns, self.execution_id, *self.origin)
+        fork_of, forked_at = self.origin
+        if self.after == (forked_at or 0):
+            start = START if fork_of is None else self._hash_of_origin(sql, connection)
+            rows = connection.execute(sql["insert_execution"], (*place, start)).fetchall()
         else:
             rows = connection.execute(sql["extend_execution"], (*place, self.after)).fetchall()
         if rows:
             return int(rows[0][0])
         tail = connection.execute(sql["tail"], (self.execution_id,)).fetchone()
         raise not_the_tail(self.execution_id, tail[0] if tail else 0, self.after)
+
+    def _hash_of_origin(self, sql: Mapping[str, str], connection: sqlite3.Connection) -> bytes:
+        """The hash of the event that a fork goes on behind. Raises StorageError."""
+        fork_of, forked_at = self.origin
+        for stretch in lineage_of(connection.execute(sql["lineage"], (fork_of,)).fetchall()):
+            if stretch.first <= forked_at <= stretch.last:
+                values = (stretch.execution_id, forked_at)
+                row = connection.execute(sql["hash_at"], values).fetchone()
+                if row is not None:
+                    return bytes(row[0])
+        raise no_origin(self.execution_id, fork_of, forked_at)

@@ -50,6 +50,7 @@ def decoded(
 ) -> list[Recorded]:
     """The events of rows behind `after`; the first row is that of `after` unless that is 0.
 
+    Each row begins with the execution that has it of its own: this one, or one it is a fork of.
     Raises DamagedLog at the first gap, and at the first row that is not what was written.
     """
     previous, place = START, int(after)
@@ -60,11 +61,11 @@ def decoded(
             raise damaged(execution_id, after, "it is missing")
     found = []
     for row in rows:
-        seq, at, kind, version, own, payload = row
+        owner, seq, at, kind, version, own, payload = row
         place += 1
         if seq != place:
             raise damaged(execution_id, place, "it is missing")
-        if not is_linked(previous, execution_id, (seq, at, kind, version, payload), own):
+        if not is_linked(previous, owner, (seq, at, kind, version, payload), own):
             raise damaged(execution_id, seq, "it is not what was written")
         try:
             event = codec.decode(kind, payload, version)

@@ -11,16 +11,21 @@ from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import Seq
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.summary import summary_of
-from dipeo_server.storage.chain import START, EventRow, is_checksum, link
+from dipeo_server.storage.chain import START, EventRow, link
 from dipeo_server.storage.codec import EventCodec, UnreadableEvent, unstamp
 from dipeo_server.storage.inspection import UNREADABLE
-from dipeo_server.storage.rows import SUMMARY_COLUMNS, summary_row
+from dipeo_server.storage.lineage import Stretch, lineage_of
+from dipeo_server.storage.queries import load_queries
+from dipeo_server.storage.rows import SUMMARY_COLUMNS, is_sound_row, origin_row, summary_row
 
-_COLUMNS: Final = ", ".join((*SUMMARY_COLUMNS, "id", "checksum", "head_hash"))
+_COLUMNS: Final = ", ".join(
+    (*SUMMARY_COLUMNS, "id", "fork_of", "forked_at", "checksum", "head_hash")
+)
 _EXECUTION: Final = f"SELECT {_COLUMNS} FROM executions WHERE position = ?"  # noqa: S608 - constants alone.
 _EVENTS: Final = (
     "SELECT seq, at, kind, version, payload, hash FROM events "
-    "WHERE execution = ? AND seq > ? ORDER BY seq"
+    "WHERE execution = (SELECT position FROM executions WHERE id = ?) "
+    "AND seq BETWEEN ? AND ? ORDER BY seq"
 )
 DAMAGE_PER_LOG_MAX: Final = 100
 
@@ -36,9 +41,13 @@ class Damage:
 
 @dataclass(slots=True, eq=False)
 class _Log:
-    """How far a log has been verified, and what was found in it."""
+    """How far a log has been verified, and what was found in it.
+
+    `owner` has the next events of its own: the execution, or one that it is a fork of.
+    """
 
     execution_id: str
+    owner: str
     found: list[Damage]
     last: int = 0
     heads: tuple[bytes, ...] = (START,)
@@ -56,6 +65,7 @@ class LogVerifier:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._codec = EventCodec()
+        self._lineage = load_queries()["lineage"]
         self.executions = 0
         self.events = 0
 
@@ -75,23 +85,36 @@ class LogVerifier:
         row = self._connection.execute(_EXECUTION, (position,)).fetchone()
         if row is None:
             return []  # It was pruned meanwhile.
-        *columns, execution_id, own, head = row
-        log = _Log(execution_id, [])
-        if not is_checksum(own, (*columns, execution_id)):
+        *columns, execution_id, fork_of, forked_at, own, head = row
+        log = _Log(execution_id, execution_id, [])
+        if not is_sound_row(columns, (fork_of, forked_at), execution_id, own):
             message = f"The row of {execution_id} is not what was written."
             log.found.append(Damage(message, execution_id))
-        events = self._walk(position, log)
+        events = self._walk(log)
         machine = _folded(events, log)
         for _ in events:
             pass  # All of it is read, even where nothing can be folded any more.
         _check_end(log, columns[4], head)
         if machine is not None and not log.found:
-            log.found.extend(_compared(machine, execution_id, columns))
+            log.found.extend(_compared(machine, [*columns, fork_of, forked_at]))
         return log.found
 
-    def _walk(self, position: int, log: _Log) -> Iterator[Recorded]:
-        """The events up to the first damage; whatever is wrong, there and behind, is told."""
-        rows = self._connection.execute(_EVENTS, (position, 0))
+    def _walk(self, log: _Log) -> Iterator[Recorded]:
+        """The events up to the first damage; whatever is wrong, there and behind, is told.
+
+        A fork begins with the events of its origins: its own rest on those.
+        """
+        lineage = lineage_of(
+            self._connection.execute(self._lineage, (log.execution_id,)).fetchall()
+        )
+        for stretch in lineage:
+            log.owner = stretch.execution_id
+            if not log.is_torn:
+                yield from self._walk_along(stretch, log)
+
+    def _walk_along(self, stretch: Stretch, log: _Log) -> Iterator[Recorded]:
+        values = (stretch.execution_id, stretch.first, stretch.last)
+        rows = self._connection.execute(_EVENTS, values)
         while True:
             try:
                 row = rows.fetchone()
@@ -101,7 +124,7 @@ class LogVerifier:
                 return
             if row is None:
                 return
-            self.events += 1
+            self.events += log.owner == log.execution_id
             if self._is_linked(row, log):
                 try:
                     event = self._codec.decode(row[2], row[4], row[3])
@@ -122,7 +145,7 @@ class LogVerifier:
             log.tell(log.last + 1, "is missing")
             log.heads = ()
         event: EventRow = (seq, at, kind, version, payload)
-        hashes = [link(head, log.execution_id, event) for head in log.heads]
+        hashes = [link(head, log.owner, event) for head in log.heads]
         is_sound = own in hashes or not hashes
         if not is_sound:
             log.tell(seq, "is not what was written")
@@ -157,11 +180,14 @@ def _check_end(log: _Log, last_seq: Any, head: Any) -> None:
         log.tell(last_seq, "is not the last one that was written")
 
 
-def _compared(machine: ExecutionMachine, execution_id: str, columns: list[Any]) -> Iterator[Damage]:
+def _compared(machine: ExecutionMachine, columns: list[Any]) -> Iterator[Damage]:
     """Does the row say what follows from the log?"""
-    expected = summary_row(summary_of(machine.state))[:-1]
-    compared = zip(SUMMARY_COLUMNS, expected, columns, strict=True)
+    summary = summary_of(machine.state)
+    expected = (*summary_row(summary)[:-1], *origin_row(summary))
+    names = (*SUMMARY_COLUMNS, "fork_of", "forked_at")
+    compared = zip(names, expected, columns, strict=True)
     odd = [name for name, ours, theirs in compared if ours != theirs]
     if odd:
+        execution_id = summary.id
         message = f"The row of {execution_id} does not follow from its log: {', '.join(odd)}."
         yield Damage(message, execution_id)

@@ -24,6 +24,7 @@ from dipeo_server.storage.refusals import (
     check_append,
     closed,
     in_use,
+    no_origin,
     not_in_the_list,
     not_the_tail,
 )
@@ -57,11 +58,12 @@ class MemoryStore:
         self._check_open()
         check_append(execution_id, events, after, summary)
         await asyncio.sleep(0)
-        log = self._events.get(execution_id, [])
+        log = self._events.get(execution_id) or self._shared(summary)
         if len(log) != after:
             raise not_the_tail(execution_id, len(log), after)
         self._check_unused(answers, events[-1].at if events else None)
-        self._events.setdefault(execution_id, []).extend(events)
+        log.extend(events)
+        self._events[execution_id] = log
         self._summaries[execution_id] = summary
         self._keep_answers(execution_id, answers)
         self.commits += 1
@@ -141,6 +143,15 @@ class MemoryStore:
     async def close(self) -> None:
         """Refuse everything from now on; there is nothing to release."""
         self._is_closed = True
+
+    def _shared(self, summary: ExecutionSummary) -> list[Recorded]:
+        """What a log that begins has already: nothing, or a fork the events of its origin."""
+        if summary.fork_of is None or summary.forked_at is None:
+            return []
+        shared = self._events.get(summary.fork_of, [])[: summary.forked_at]
+        if len(shared) < summary.forked_at:
+            raise no_origin(summary.id, summary.fork_of, summary.forked_at)
+        return shared
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ ENDED: Final = frozenset(status for status in ExecutionStatus if status.is_termi
 _HASH: Final = re.compile(rb"(?=([0-9a-f]{64}))")
 
 Family = tuple[list[int], int]
-"""Positions of an execution and all below it, and how many events they have."""
+"""Positions of an execution and all below it, itself first, and how many events they have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,16 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What is gone, or would be; `kept` are old runs below which something still runs."""
+    """What is gone, or would be.
+
+    `kept` are old runs below which something still runs, `forked` those that forks go on from
+    which are kept.
+    """
 
     executions: int = 0
     events: int = 0
     kept: int = 0
+    forked: int = 0
     blobs: int = 0
     blob_bytes: int = 0
     free_bytes: int = 0
@@ -89,6 +94,7 @@ class _Pruning:
             if wrong:
                 raise StorageError(wrong[0], hint="See `dipeo-server verify` before anything else.")
             families, kept = self._families(connection)
+            families, forked = without_origins(families, connection.execute(self._sql["forks"]))
             doomed = {position for family, _ in families for position in family}
             if not self._choice.is_dry_run:
                 self._prepare(connection)
@@ -99,7 +105,7 @@ class _Pruning:
             free = connection.execute("PRAGMA freelist_count").fetchone()[0]
             page = connection.execute("PRAGMA page_size").fetchone()[0]
         events = sum(count for _, count in families)
-        return Pruned(len(doomed), events, kept, blobs, size, free * page)
+        return Pruned(len(doomed), events, kept, forked, blobs, size, free * page)
 
     def _families(self, connection: sqlite3.Connection) -> tuple[list[Family], int]:
         """Whole families that have ended, and how many have not."""
@@ -112,7 +118,7 @@ class _Pruning:
                 members = connection.execute(self._sql["family"], root).fetchall()
                 if all(ExecutionStatus(status) in ENDED for _, status, _ in members):
                     positions = [position for position, _, _ in members]
-                    found.append((positions, sum(last_seq for _, _, last_seq in members)))
+                    found.append((positions, sum(events for _, _, events in members)))
                 else:
                     kept += 1
         return found, kept
@@ -161,6 +167,25 @@ class _Pruning:
                 if not self._choice.is_dry_run:
                     file.unlink()
         return count, size
+
+
+def without_origins(
+    families: list[Family], forks: Iterable[tuple[int, int]]
+) -> tuple[list[Family], int]:
+    """Those that no fork goes on from which is kept, and how many others there are.
+
+    `forks` are pairs of positions: an origin and a fork of it. Forks come before their origins,
+    so that none is without its origin if deleting ends halfway.
+    """
+    pairs = list(forks)
+    left = sorted(families, key=lambda family: family[0][0], reverse=True)
+    while True:
+        doomed = {position for positions, _ in left for position in positions}
+        needed = {origin for origin, fork in pairs if fork not in doomed}
+        free = [family for family in left if needed.isdisjoint(family[0])]
+        if len(free) == len(left):
+            return free, len(families) - len(free)
+        left = free
 
 
 def batches(families: list[Family]) -> Iterator[list[int]]:

@@ -5,15 +5,17 @@ UPDATE executions SET
     content_hash = ?, created_at = ?, started_at = ?, ended_at = ?, tokens_input = ?,
     tokens_output = ?, tokens_cached = ?, error = ?, checksum = ?,
     head_hash = extend_chain(head_hash)
-WHERE id = ? AND last_seq = ?
+WHERE id = ? AND fork_of IS ? AND forked_at IS ? AND last_seq = ?
 RETURNING position
 
 -- name: insert_execution
--- Nothing comes back if there is such an execution already.
+-- Nothing comes back if there is such an execution already. The hash is that of the event before its
+-- own: nothing, or that of the last event which a fork has of its origin.
 INSERT INTO executions (
     status, diagram_id, parent_id, waiting_barriers, last_seq, name, content_hash, created_at,
-    started_at, ended_at, tokens_input, tokens_output, tokens_cached, error, checksum, head_hash, id
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, extend_chain(x''), ?)
+    started_at, ended_at, tokens_input, tokens_output, tokens_cached, error, checksum, id,
+    fork_of, forked_at, head_hash
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, extend_chain(?))
 ON CONFLICT (id) DO NOTHING
 RETURNING position
 
@@ -46,16 +48,35 @@ DELETE FROM idempotency WHERE (principal, key) IN (
 INSERT INTO log_lines (execution_id, node, occurrence, attempt, stream, level, text, at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: lineage
+-- An execution, and what it is a fork of, and so on: whose events these have, and behind which each
+-- begins. Only damage could lead on without end.
+WITH RECURSIVE lineage (depth, id, fork_of, begins) AS (
+    SELECT 0, id, fork_of, coalesce(forked_at, 0) FROM executions WHERE id = ?
+    UNION ALL
+    SELECT l.depth + 1, x.id, x.fork_of, coalesce(x.forked_at, 0)
+    FROM lineage AS l JOIN executions AS x ON x.id = l.fork_of
+    WHERE l.depth < 1000
+)
+SELECT depth, id, begins FROM lineage
+
 -- name: read_events
--- Of the event behind which they begin nothing but the hash is needed.
-SELECT e.seq, e.at, e.kind, e.version, e.hash, CASE WHEN e.seq > ?2 THEN e.payload END AS payload
+-- The events ?2 to ?3 that an execution has of its own. Of those up to ?5, behind which the reader
+-- begins, nothing but the hash is needed.
+SELECT x.id, e.seq, e.at, e.kind, e.version, e.hash,
+    CASE WHEN e.seq > ?5 THEN e.payload END AS payload
 FROM events AS e JOIN executions AS x ON x.position = e.execution
-WHERE x.id = ?1 AND e.seq >= ?2 ORDER BY e.seq LIMIT ?3 + (?2 > 0)
+WHERE x.id = ?1 AND e.seq BETWEEN ?2 AND ?3 ORDER BY e.seq LIMIT ?4
+
+-- name: hash_at
+-- The hash of one event that an execution has of its own.
+SELECT e.hash FROM events AS e JOIN executions AS x ON x.position = e.execution
+WHERE x.id = ? AND e.seq = ?
 
 -- name: live_ends
 -- Where the rows of live executions say that their logs end, and what the logs say.
 SELECT x.id, x.last_seq, x.head_hash, e.hash, (
-    SELECT max(seq) FROM events WHERE execution = x.position
+    SELECT coalesce(max(seq), x.forked_at) FROM events WHERE execution = x.position
 ) AS tail
 FROM executions AS x LEFT JOIN events AS e ON e.execution = x.position AND e.seq = x.last_seq
 WHERE x.status IN ('PENDING', 'STARTED', 'RUNNING', 'PAUSED', 'WAITING')
@@ -63,7 +84,7 @@ WHERE x.status IN ('PENDING', 'STARTED', 'RUNNING', 'PAUSED', 'WAITING')
 -- name: live_end
 -- The same of one.
 SELECT x.id, x.last_seq, x.head_hash, e.hash, (
-    SELECT max(seq) FROM events WHERE execution = x.position
+    SELECT coalesce(max(seq), x.forked_at) FROM events WHERE execution = x.position
 ) AS tail
 FROM executions AS x LEFT JOIN events AS e ON e.execution = x.position AND e.seq = x.last_seq
 WHERE x.id = ?

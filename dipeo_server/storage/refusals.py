@@ -30,6 +30,12 @@ def not_the_tail(execution_id: ExecutionID, tail: int, after: Seq) -> Concurrent
     return ConcurrentAppend(f"The log of {execution_id} ends at {tail}, not at {after}.")
 
 
+def no_origin(execution_id: str, fork_of: str, forked_at: int) -> StorageError:
+    """The refusal of a fork that would go on from an event that is not there."""
+    message = f"{fork_of} has no event {forked_at} that {execution_id} could go on from."
+    return StorageError(message)
+
+
 def in_use(key: str) -> IdempotencyMismatch:
     """The refusal of an idempotency key that has an answer already."""
     return IdempotencyMismatch(f"The idempotency key {key!r} is in use already.")

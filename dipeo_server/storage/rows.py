@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any, Final
 
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
@@ -22,7 +23,10 @@ Row = tuple[Any, ...]
 
 
 def summary_row(summary: ExecutionSummary) -> Row:
-    """The columns of an execution but its id, in the order of the queries; their checksum last."""
+    """The columns of an execution but its id and its origin, in the order of the queries.
+
+    Their checksum comes last; it covers id and origin as well.
+    """
     usage = summary.token_usage
     columns = (
         summary.status.value,
@@ -40,7 +44,17 @@ def summary_row(summary: ExecutionSummary) -> Row:
         usage.cached,
         json_bytes(summary.error).decode() if summary.error is not None else None,
     )
-    return (*columns, checksum((*columns, summary.id)))
+    return (*columns, checksum((*columns, *_marked(*origin_row(summary)), summary.id)))
+
+
+def origin_row(summary: ExecutionSummary) -> Row:
+    """What an execution is a fork of, and from where on: two columns that never change."""
+    return (summary.fork_of, summary.forked_at)
+
+
+def _marked(fork_of: Any, forked_at: Any) -> Row:
+    """An origin as checksums cover it: what is no fork has the one it had before there were any."""
+    return () if fork_of is None and forked_at is None else (fork_of, forked_at)
 
 
 SUMMARY_COLUMNS: Final = (
@@ -65,7 +79,12 @@ SUMMARY_COLUMNS: Final = (
 def is_sound(row: sqlite3.Row) -> bool:
     """Is the row of an execution what was written?"""
     values = [row[name] for name in SUMMARY_COLUMNS]
-    return is_checksum(row["checksum"], (*values, row["id"]))
+    return is_sound_row(values, (row["fork_of"], row["forked_at"]), row["id"], row["checksum"])
+
+
+def is_sound_row(columns: Sequence[Any], origin: Row, execution_id: Any, own: Any) -> bool:
+    """The same of columns in the order of `summary_row`, and the checksum `own`."""
+    return is_checksum(own, (*columns, *_marked(*origin), execution_id))
 
 
 def summary_of(row: sqlite3.Row) -> ExecutionSummary:
@@ -84,6 +103,8 @@ def summary_of(row: sqlite3.Row) -> ExecutionSummary:
         token_usage=TokenUsage(row["tokens_input"], row["tokens_output"], row["tokens_cached"]),
         error=json.loads(row["error"]) if row["error"] is not None else None,
         waiting_barriers=row["waiting_barriers"],
+        fork_of=ExecutionID(row["fork_of"]) if row["fork_of"] is not None else None,
+        forked_at=Seq(row["forked_at"]) if row["forked_at"] is not None else None,
     )
 
 

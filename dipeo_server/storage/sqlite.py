@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
@@ -34,6 +35,7 @@ from dipeo_server.storage.damage import Quarantine, damage_of, damaged_ends, dec
 from dipeo_server.storage.database import make_private, open_for_reading, open_for_writing
 from dipeo_server.storage.diagrams import SQLiteDiagrams
 from dipeo_server.storage.line_buffer import LineBuffer
+from dipeo_server.storage.lineage import Lineage, lineage_of
 from dipeo_server.storage.listing import ExecutionList
 from dipeo_server.storage.lock import StoreLock
 from dipeo_server.storage.queries import load_migrations, load_queries
@@ -44,12 +46,14 @@ from dipeo_server.storage.rows import (
     is_sound,
     log_record,
     log_row,
+    origin_row,
     summary_of,
     summary_row,
 )
 from dipeo_server.storage.writer import Writer, storage_error
 
 KEYED_APPENDS_PER_SWEEP: Final = 256
+LINEAGES_MAX: Final = 4_096
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +79,7 @@ class SQLiteStore:
         # Lists have a reader of their own: one that walks a million rows must not hold up logs.
         self._list = ExecutionList(partial(self._fetch_by, lister), self._sql)
         self.diagrams = SQLiteDiagrams(writer, self._fetch)
+        self._lineages: OrderedDict[ExecutionID, Lineage] = OrderedDict()
         self._keyed_appends = 0
         self._quarantine = Quarantine()
         self._closing: asyncio.Task[None] | None = None
@@ -168,6 +173,7 @@ class SQLiteStore:
             summary_row(summary),
             self._event_rows(events),
             [answer_row(execution_id, keyed) for keyed in answers],
+            origin_row(summary),
         )
         if answers:
             now = stamp(events[-1].at) if events else ""
@@ -203,7 +209,7 @@ class SQLiteStore:
         """At most `limit` committed events behind `after`. Raises DamagedLog."""
         self._quarantine.check_read(execution_id, after, limit)
         try:
-            rows = await self._fetch(self._sql["read_events"], (execution_id, after, limit))
+            rows = await self._read(execution_id, after, limit)
             return decoded(rows, execution_id, after, self._codec)
         except StorageError as error:
             if not is_damage(error):
@@ -211,6 +217,28 @@ class SQLiteStore:
             damage = damage_of(error, execution_id, after)
             self._quarantine.add(damage)
             raise damage from error.__cause__
+
+    async def _read(self, execution_id: ExecutionID, after: Seq, limit: int) -> list[sqlite3.Row]:
+        """The rows behind `after`, and that of `after` itself, of whatever execution has them."""
+        rows: list[sqlite3.Row] = []
+        size = limit + (after > 0)
+        for stretch in await self._lineage(execution_id):
+            if stretch.last >= after and len(rows) < size:
+                first = max(after, stretch.first)
+                values = (stretch.execution_id, first, stretch.last, size - len(rows), after)
+                rows += await self._fetch(self._sql["read_events"], values)
+        return rows
+
+    async def _lineage(self, execution_id: ExecutionID) -> Lineage:
+        """Whose events make up its log; kept, since it never changes."""
+        known = self._lineages.get(execution_id)
+        if known is None:
+            known = lineage_of(await self._fetch(self._sql["lineage"], (execution_id,)))
+            if known:
+                self._lineages[execution_id] = known
+        while len(self._lineages) > LINEAGES_MAX:
+            self._lineages.popitem(last=False)
+        return known
 
     async def summary(self, execution_id: ExecutionID) -> ExecutionSummary | None:
         """The execution's row, or None. Raises DamagedLog."""

@@ -150,4 +150,6 @@ def test_nothing_scans_or_sorts_a_table(connection: Connection, name: str) -> No
         steps.remove(COUNTED)
     if name == "active":  # What is live, and that alone, is put in order.
         steps.remove(SORTED)
+    if name == "lineage":  # A row for each fork on the way, and nothing else.
+        steps = [step for step in steps if step not in ("SCAN l", "SCAN lineage")]
     assert not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step], steps

@@ -17,8 +17,9 @@ import pytest
 
 from dipeo_server.domains.execution.ports import ExecutionQuery
 from dipeo_server.domains.execution.status import ExecutionStatus
-from dipeo_server.storage.chain import ChainEnd, add_functions
+from dipeo_server.storage.chain import START, ChainEnd, add_functions
 from dipeo_server.storage.codec import stamp
+from dipeo_server.storage.lineage import SEQ_MAX
 from dipeo_server.storage.listing import Bounds, Selection
 from dipeo_server.storage.queries import load_queries
 from dipeo_server.storage.rows import summary_row
@@ -61,9 +62,10 @@ def statements() -> Iterator[tuple[str, str, tuple[Any, ...]]]:
     row = summary_row(summary)
     yield "recover", SQL["active"], ()
     yield "open", SQL["live_ends"], ()
-    yield "start", SQL["insert_execution"], (*row, execution(1))
-    yield "go on", SQL["extend_execution"], (*row, SAMPLE, 1)
-    yield "read", SQL["read_events"], (SAMPLE, 3, 20)
+    yield "start", SQL["insert_execution"], (*row, execution(1), None, None, START)
+    yield "go on", SQL["extend_execution"], (*row, SAMPLE, None, None, 1)
+    yield "lineage", SQL["lineage"], (SAMPLE,)
+    yield "read", SQL["read_events"], (SAMPLE, 3, SEQ_MAX, 20, 3)
     yield "look", SQL["summary"], (SAMPLE,)
     yield "answer", SQL["find_key"], ("anna", SAMPLE, stamp(NOON))
     yield "sweep", SQL["sweep_keys"], (stamp(NOON),)

@@ -317,7 +317,10 @@ class KeyedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionSummary:
-    """The one row per execution, written in the transaction of its events."""
+    """The one row per execution, written in the transaction of its events.
+
+    A fork has the events of `fork_of` up to `forked_at`, and its own behind them.
+    """
 
     id: ExecutionID
     status: ExecutionStatus
@@ -332,6 +335,8 @@ class ExecutionSummary:
     token_usage: TokenUsage = field(default_factory=TokenUsage)
     error: Mapping[str, Any] | None = None
     waiting_barriers: int = 0
+    fork_of: ExecutionID | None = None
+    forked_at: Seq | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +404,8 @@ class StateStore(Protocol):
     ) -> None:
         """Commit events, summary and idempotency records together; returns when durable.
 
+        Where the summary names an origin and `after` is where that is left, a fork begins: it is
+        read with the origin's events up to there, which are kept as long as it is.
         Raises ConcurrentAppend if `after` is not the log's tail, IdempotencyMismatch if one of the
         keys is already stored, StorageFull, StorageError; then nothing was committed.
         """
