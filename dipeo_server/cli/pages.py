@@ -9,7 +9,7 @@ from dipeo_server.cli.client import GraphQLClient
 from dipeo_server.cli.remote import missing
 from dipeo_server.cli.telling import Event
 
-PAGE: Final = 1_000
+PAGE: Final = 200
 
 
 async def stored(

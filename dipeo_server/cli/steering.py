@@ -29,6 +29,8 @@ _FACTS: Final = (
     "id status isActive lastSequence availableActions pauseCause pauseReason "
     "barriers(status: WAITING) { id nodeKey occurrence }"
 )
+_HOLDS: Final = {"paused", "breakpoint", "limit", "step", "places"}
+"""What keeps a node from running that is ready."""
 _RUN: Final = {"id": "ID!"}
 _NODE: Final = {"executionId": "ID!", "nodeKey": "String!"}
 _EXECUTION: Final = f"execution {{ {_FACTS} }}"
@@ -61,6 +63,9 @@ SET_BREAKPOINTS: Final = Change(
     f"execution {{ id status {_BREAKPOINTS} }}",
 )
 NOW: Final = f"query($id: ID!) {{ execution(id: $id) {{ {_FACTS} }} }}"
+READY: Final = """query($id: ID!) {
+  execution(id: $id) { nodeStates { nodeKey blockedBy { reason } } }
+}"""
 NODES: Final = f"""query($id: ID!) {{
   execution(id: $id) {{ id status {_BREAKPOINTS} revision {{ nodes {{ key label }} }} }}
 }}"""
@@ -132,9 +137,22 @@ def step(remote: Remote, execution_id: str, *, node: str | None, is_waiting: boo
                 if line is not None and not remote.as_json:
                     write_line(line)
             execution = await now(client, execution_id)
-        return _told(execution)
+        found = _told(execution)
+        ready = await _ready(client, execution_id) if execution["status"] == "PAUSED" else []
+        more = [f"next: {', '.join(ready)}"] if ready else []
+        return Told({**found.document, "ready": ready}, [*found.lines, *more])
 
     return carry_out(remote, work)
+
+
+async def _ready(client: GraphQLClient, execution_id: str) -> list[str]:
+    """Keys of the nodes that nothing but the pause keeps from running."""
+    states = (await client.execute(READY, {"id": execution_id}))["execution"]["nodeStates"]
+    return [
+        state["nodeKey"]
+        for state in states
+        if state["blockedBy"] and all(each["reason"] in _HOLDS for each in state["blockedBy"])
+    ]
 
 
 async def _until_held(

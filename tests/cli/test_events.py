@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from dipeo_server.cli.client import SUBPROTOCOL, GraphQLClient, RequestRefused, ServerUnreachable
-from dipeo_server.cli.events import events
+from dipeo_server.cli.events import barriers_as_they_come, events
 from dipeo_server.cli.telling import Event
 
 LAST = 9
@@ -108,3 +108,27 @@ async def test_a_server_that_is_not_there_is_told_at_once() -> None:
     async with GraphQLClient(client.url) as late:
         with pytest.raises(ServerUnreachable, match="No GraphQL server answers"):
             await followed(late)
+
+
+async def test_barriers_are_told_once_over_all_connections() -> None:
+    waiting = iter([["a", "b"], ["b", "c"], []])
+
+    async def speak(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send('{"type": "connection_ack"}')
+        await socket.recv()
+        found = next(waiting)
+        for barrier_id in found:
+            payload = {"data": {"barrierWaiting": {"id": barrier_id}}}
+            await socket.send(json.dumps({"id": "1", "type": "next", "payload": payload}))
+        await socket.close(1012 if found else 4401, "planned")
+
+    seen: list[str] = []
+    async with serve(speak, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL]) as listening:
+        port = next(iter(listening.sockets)).getsockname()[1]
+        async with GraphQLClient(f"http://127.0.0.1:{port}") as client:
+            coming = barriers_as_they_come(client, "subscription", None)
+            seen += [(await anext(coming))["id"] for _ in range(3)]
+            with pytest.raises(RequestRefused, match="4401"):
+                await anext(coming)
+    assert seen == ["a", "b", "c"]

@@ -32,9 +32,11 @@ def test_a_run_is_stepped_node_by_node(control: Control) -> None:
         ["completed", "start"],
         ["paused", "(step)"],
         ["PAUSED", run],
+        ["next:", "greet"],
     ]
     second = control("step", run, "--node", "greet", "--json")
     assert second.document["pauseCause"] == "step"
+    assert second.document["ready"] == ["end"]
     assert "STEP" in second.document["availableActions"]
     last = control("step", run)
     assert last.out.splitlines()[-1] == f"COMPLETED  {run}"
@@ -58,7 +60,7 @@ def test_a_failed_node_is_retried_in_a_held_run(control: Control) -> None:
     control("step", run)
     failed = control("step", run)
     assert "failed       greet" in failed.out
-    assert failed.out.splitlines()[-1].startswith("PAUSED")
+    assert failed.out.splitlines()[-1].startswith("PAUSED")  # nothing else is ready
     assert control("retry", run, "greet").code == 0
     assert control("resume", run, "--var", "name=Ann").code == 0
     events = control.events(run)
@@ -141,7 +143,7 @@ def test_a_repeated_key_does_it_once(control: Control) -> None:
     first, second = (control("step", run, "--key", "one") for _ in range(2))
     assert (first.code, second.code) == (0, 0), second.err
     assert "completed    start" in first.out
-    assert second.out == f"PAUSED  {run}  (step)\n"
+    assert second.out == f"PAUSED  {run}  (step)\nnext: greet\n"
     control.refused("IDEMPOTENCY_MISMATCH", "step", run, "--node", "greet", "--key", "one")
 
 
