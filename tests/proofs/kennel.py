@@ -2,7 +2,7 @@
 
 `python kennel.py STORE BASE_DIR TRACE PORT`: every line on standard input forks a server, which
 prints its process id and its URL when it accepts connections. Pure nodes write down in TRACE that
-they were entered; nodes with effects tell somebody who listens on PORT.
+they were entered, noted ones when that was; nodes with effects tell somebody who listens on PORT.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,33 @@ async def effect(node: DomainNode[Any], ctx: ExecutionContext) -> NodeOutput:
 async def careful(node: DomainNode[Any], ctx: ExecutionContext) -> NodeOutput:
     """The same, but after a crash a person is asked first."""
     return await told(ctx)
+
+
+@node_handler("noted", after_crash=AfterCrash.RERUN)
+async def noted(node: DomainNode[Any], ctx: ExecutionContext) -> NodeOutput:
+    """Write down when it was entered, and work for a moment."""
+    return await noting(ctx)
+
+
+@node_handler("quick", pure=True)
+async def quick(node: DomainNode[Any], ctx: ExecutionContext) -> NodeOutput:
+    """The same, but it may run ahead of the disk."""
+    return await noting(ctx)
+
+
+async def noting(ctx: ExecutionContext) -> NodeOutput:
+    """One line: which execution, which visit, and when, by the clock that all processes share."""
+    run = ctx.node_run
+    entry = {
+        "execution": ctx.execution_id,
+        "run": (run.node, run.occurrence, run.attempt),
+        "at": time.monotonic(),
+    }
+    trace = os.open(TRACE, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(trace, json.dumps(entry).encode() + b"\n")
+    os.close(trace)
+    await ctx.sleep(0.004 * (1 + run.occurrence % 3))
+    return create_node_output({"default": run.occurrence})
 
 
 async def told(ctx: ExecutionContext) -> NodeOutput:

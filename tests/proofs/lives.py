@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +102,7 @@ def wanted(key: str) -> dict[str, Any]:
 class Kennel:
     """Starts lives of one server over one store."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, settings: Mapping[str, str]) -> None:
         self.store = folder / "store.db"
         self.trace = folder / "trace.txt"
         script = Path(__file__).with_name("kennel.py")
@@ -112,7 +112,7 @@ class Kennel:
         self._process = subprocess.Popen(
             [sys.executable, str(script), *map(str, (self.store, base, self.trace, port))],
             cwd=Path(__file__).parents[2],
-            env=environment(PYTHONPATH="."),
+            env=environment(PYTHONPATH=".", **settings),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -151,9 +151,12 @@ class Kennel:
 
 
 @contextmanager
-def kennel(folder: Path, port: int) -> Iterator[Kennel]:
-    """A kennel as long as the block lasts; effects are told to that port."""
-    found = Kennel(folder, port)
+def kennel(folder: Path, port: int = 0, **settings: str) -> Iterator[Kennel]:
+    """A kennel as long as the block lasts; effects are told to that port.
+
+    `settings` are variables of its environment.
+    """
+    found = Kennel(folder, port, settings)
     try:
         yield found
     finally:

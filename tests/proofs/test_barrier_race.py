@@ -225,7 +225,7 @@ async def hold_races(folder: Path, seed: int, rounds: int) -> Counter[str]:
     """So many races, the server killed in every fourth."""
     limits = httpx.Limits(max_connections=8)
     async with httpx.AsyncClient(timeout=30, trust_env=False, limits=limits) as http:
-        with kennel(folder, 0) as home:
+        with kennel(folder) as home:
             track = Track(home, random.Random(seed), http)
             for number in range(rounds):
                 await track.round(number)
