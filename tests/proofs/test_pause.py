@@ -24,9 +24,9 @@ from tests.proofs.lives import Kennel, kennel
 from tests.proofs.stored_log import StoredLog
 
 ROUNDS, ROUNDS_MANY = 10, 200
-PLACES = 5
+PLACES = 2
 """Nodes that run at once, over all runs."""
-RIVALS = 2
+RIVALS = 3
 """Runs that take places from the one that is paused."""
 QUIET_SECONDS = 0.15
 """How long a paused run is watched."""
