@@ -111,7 +111,7 @@ def _check_private(path: Path, found: os.stat_result) -> None:
         raise _wrong(path, "is no file")
     mode = stat.S_IMODE(found.st_mode)
     if mode & 0o177:
-        what = f"has the mode {mode:04o}, so that others may read it or it may be run"
+        what = f"has the mode {mode:04o}: only its owner may read and write it"
         raise _wrong(path, what, hint=f"Run: chmod 600 {path}")
     if found.st_uid not in {os.geteuid(), 0}:
         raise _wrong(path, "belongs to another user", hint="It must be the server's user's own.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.ports import LogRecord
+from dipeo_server.runtime.local import LocalRunner
 from tests.api.serving import EVENTS, Live, light, serving
 from tests.runtime.code_world import children, is_running, until
 
@@ -63,17 +64,21 @@ def work(type_: str, **fields: Any) -> str:
     )
 
 
+def following(live: Live, id_: str, *, after: int = 0) -> AsyncGenerator[LogRecord, None]:
+    runner = live.services.runner
+    assert isinstance(runner, LocalRunner)
+    return runner.follow_logs(ExecutionID(id_), after=after)
+
+
 async def lines_of(live: Live, id_: str) -> list[LogRecord]:
     """Every line of a run, followed to its end."""
-    lines = live.services.runner.follow_logs(ExecutionID(id_))
-    async with aclosing(lines):
+    async with aclosing(following(live, id_)) as lines:
         return [line async for line in lines]
 
 
 async def first_line(live: Live, id_: str) -> str:
     """The first line, as soon as it is printed."""
-    lines = live.services.runner.follow_logs(ExecutionID(id_))
-    async with aclosing(lines):
+    async with aclosing(following(live, id_)) as lines:
         async for line in lines:
             return line.text
     raise AssertionError("nothing was printed")
@@ -95,9 +100,9 @@ for number in range({LINES}):
     print("line", number, file=sys.stderr if number % 2 else sys.stdout)
 """
     id_ = await live.started(work("code_job", code=code, tty=tty))
-    following = asyncio.create_task(lines_of(live, id_))
+    reading = asyncio.create_task(lines_of(live, id_))
     assert (await first_line(live, id_)).startswith("line ")
-    lines = await following
+    lines = await reading
     assert {line.node_run.node for line in lines} == {"work"}
     if tty:
         assert [line.text for line in lines] == [f"line {n}" for n in range(LINES)]
@@ -207,11 +212,10 @@ async def test_a_socket_that_hangs_up_changes_nothing_of_the_run(live: Live) -> 
     """003-W8: lines go to the store; a reader who has gone can come again."""
     code = "import time\nfor n in range(50):\n    print(n)\n    time.sleep(0.01)\nresult = 'done'"
     id_ = await live.started(work("code_job", code=code))
-    leaving = live.services.runner.follow_logs(ExecutionID(id_))
-    known = [await anext(leaving) for _ in range(3)]
-    await leaving.aclose()  # type: ignore[attr-defined]  # it is a generator, whatever the port says
+    async with aclosing(following(live, id_)) as leaving:
+        known = [await anext(leaving) for _ in range(3)]
     await live.follow(id_)
-    later = live.services.runner.follow_logs(ExecutionID(id_), after=known[-1].cursor)
+    later = following(live, id_, after=known[-1].cursor)
     rest = [line async for line in later]
     assert [line.text for line in [*known, *rest]] == [str(n) for n in range(50)]
     assert (await state(live, id_))["nodeState"]["output"]["body"] == "done"
