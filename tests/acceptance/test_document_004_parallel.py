@@ -27,10 +27,16 @@ from dipeo_server.domains.execution.events import (
 )
 from dipeo_server.domains.execution.handlers import NodeOutput, create_node_output, node_handler
 from dipeo_server.domains.execution.ids import BarrierID, ExecutionID, Seq
+from dipeo_server.domains.execution.interventions import PauseMode
 from dipeo_server.domains.execution.ports import ExecutionQuery
 from dipeo_server.domains.execution.registry import HandlerRegistry, declared
 from dipeo_server.domains.execution.runner import StartExecution
-from dipeo_server.domains.execution.signals import AbortRequested, BarrierDecided
+from dipeo_server.domains.execution.signals import (
+    AbortRequested,
+    BarrierDecided,
+    PauseRequested,
+    ResumeRequested,
+)
 from dipeo_server.domains.execution.state import ExecutionView
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.runtime.local import LocalRunner
@@ -278,6 +284,27 @@ async def test_aborting_the_run_ends_its_branches(runner: LocalRunner) -> None:
     assert (await ended(runner, id_)).status is ExecutionStatus.ABORTED
     for child in await children(runner, id_):
         assert (await ended(runner, child.id)).status is ExecutionStatus.ABORTED
+
+
+@pytest.mark.parametrize("mode", list(PauseMode))
+async def test_004_w16_a_pause_holds_the_branches_and_keeps_them(
+    runner: LocalRunner, mode: PauseMode
+) -> None:
+    """The same branches go on: none is aborted, none begins anew."""
+    branches = {"a": branch(held="a", puts={"n": 1}), "b": branch(held="b", puts={"n": 10})}
+    id_ = await start(runner, grouped(branches, {"n": "add"}), n=100)
+    await meeting.until_come("a", "b")
+    await runner.signal(id_, PauseRequested(mode))
+    begun = {each.id for each in await children(runner, id_)}
+    assert {each.status for each in await children(runner, id_)} == {ExecutionStatus.PAUSED}
+    meeting.open("a")
+    meeting.open("b")
+    await runner.signal(id_, ResumeRequested())
+    view = await ended(runner, id_)
+    assert view.status is ExecutionStatus.COMPLETED
+    assert view.variables == {"n": 111}
+    statuses = {each.id: each.status for each in await children(runner, id_)}
+    assert statuses == dict.fromkeys(begun, ExecutionStatus.COMPLETED)
 
 
 @asynccontextmanager
