@@ -14,11 +14,12 @@ from dipeo_server.domains.diagram.compile import assemble
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.diagram.model import DomainDiagram, DomainEdge, DomainNode
 from dipeo_server.domains.diagram.spec import NodeProps, NodeSpec, Ports
+from dipeo_server.domains.execution.children import ChildRun
 from dipeo_server.domains.execution.context import ExecutionContext
 from dipeo_server.domains.execution.events import Durability
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.output import NodeOutput, create_node_output
-from dipeo_server.domains.execution.ports import ChildRun, StateStore
+from dipeo_server.domains.execution.ports import StateStore
 from dipeo_server.domains.execution.registry import HandlerRegistry, Registration
 from dipeo_server.domains.execution.runner import Accepted, StartExecution
 from dipeo_server.errors import FileMissing

@@ -13,7 +13,8 @@ from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.diagram.formats.detect import read_diagram
 from dipeo_server.domains.diagram.problem import DiagramInvalid
 from dipeo_server.domains.diagram.spec import NodeSpec
-from dipeo_server.domains.execution.ports import ChildRun, Files
+from dipeo_server.domains.execution.children import ChildRun
+from dipeo_server.domains.execution.ports import Files
 from dipeo_server.errors import FileMissing, NodeError
 
 SUFFIXES: Final[Mapping[str | None, tuple[str, ...]]] = {

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
+from dipeo_server.domains.execution.children import BranchEnd, ChildResult, ChildRun
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import Durability, ExecutionStarted, Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
-from dipeo_server.domains.execution.ports import BranchEnd, ChildResult, ChildRun
 from dipeo_server.domains.execution.runner import StartExecution
 from dipeo_server.domains.execution.signals import AbortRequested, Signal
 from dipeo_server.domains.execution.state import ExecutionView

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 import pytest
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
+from dipeo_server.domains.execution.children import BranchEnd, ChildResult, ChildRun
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import ExecutionStarted, Failure, Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
-from dipeo_server.domains.execution.ports import BranchEnd, ChildResult, ChildRun
 from dipeo_server.domains.execution.runner import StartExecution
 from dipeo_server.domains.execution.signals import AbortRequested, Signal
 from dipeo_server.domains.execution.state import ExecutionState, ExecutionView, view

@@ -11,11 +11,12 @@ from typing import Any, TypeAlias
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.diagram.model import DomainNode
+from dipeo_server.domains.execution.children import ChildRun
 from dipeo_server.domains.execution.context import ExecutionContext
 from dipeo_server.domains.execution.events import BarrierAction, Event, Recorded
 from dipeo_server.domains.execution.ids import BarrierID, ExecutionID, Seq
 from dipeo_server.domains.execution.output import HandlerResult, WaitForPerson, create_node_output
-from dipeo_server.domains.execution.ports import ChildRun, Clock, StateStore
+from dipeo_server.domains.execution.ports import Clock, StateStore
 from dipeo_server.domains.execution.registry import HandlerRegistry, Registration
 from dipeo_server.domains.execution.runner import Accepted, StartExecution
 from dipeo_server.domains.execution.signals import BarrierDecided

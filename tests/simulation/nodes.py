@@ -9,6 +9,7 @@ from typing import Any
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.diagram.model import DomainNode
+from dipeo_server.domains.execution.children import ChildRun
 from dipeo_server.domains.execution.context import ExecutionContext
 from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.output import (
@@ -17,7 +18,6 @@ from dipeo_server.domains.execution.output import (
     WaitUntil,
     create_node_output,
 )
-from dipeo_server.domains.execution.ports import ChildRun
 from dipeo_server.domains.execution.registry import AnyHandler, HandlerRegistry, Registration
 from dipeo_server.domains.execution.status import ExecutionStatus, NodeExecutionStatus
 from dipeo_server.errors import NodeError

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dipeo_server.domains.execution.children import ChildResult
 from dipeo_server.domains.execution.context import ExecutionContext
 from dipeo_server.domains.execution.document_parts import PartMissing, value_at
-from dipeo_server.domains.execution.ports import ChildResult
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.domains.execution.templates import build_context
 

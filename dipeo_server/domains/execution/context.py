@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram, ExecutableNode
+from dipeo_server.domains.execution.children import SubDiagrams
 from dipeo_server.domains.execution.delta import StateDelta
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import (
@@ -17,14 +18,7 @@ from dipeo_server.domains.execution.events import (
 )
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
 from dipeo_server.domains.execution.output import HandlerResult, Message, NodeOutput
-from dipeo_server.domains.execution.ports import (
-    Clock,
-    CodeRunner,
-    Files,
-    LanguageModels,
-    Secrets,
-    SubDiagrams,
-)
+from dipeo_server.domains.execution.ports import Clock, CodeRunner, Files, LanguageModels, Secrets
 from dipeo_server.domains.execution.saved_state import SavedState
 from dipeo_server.domains.execution.status import NodeExecutionStatus
 

@@ -14,6 +14,7 @@ from dipeo_server.domains.diagram.formats.detect import format_of_fields
 from dipeo_server.domains.diagram.spec import Within
 from dipeo_server.domains.execution import ExecutionContext
 from dipeo_server.domains.execution.child_runs import failure_of, mapped, output_of
+from dipeo_server.domains.execution.children import BranchEnd, ChildResult, ChildRun
 from dipeo_server.domains.execution.delta import StateDelta
 from dipeo_server.domains.execution.events import (
     BranchCompleted,
@@ -27,7 +28,6 @@ from dipeo_server.domains.execution.handlers import (
     create_node_output,
     node_handler,
 )
-from dipeo_server.domains.execution.ports import BranchEnd, ChildResult, ChildRun
 from dipeo_server.domains.execution.prompts import rendered_path
 from dipeo_server.errors import NodeError
 

@@ -13,6 +13,7 @@ from dipeo_server.domains.diagram import AfterCrash, DomainNode
 from dipeo_server.domains.diagram.formats.detect import format_of_fields
 from dipeo_server.domains.execution import ExecutionContext, ExecutionStatus
 from dipeo_server.domains.execution.child_runs import failure_of, mapped, output_of
+from dipeo_server.domains.execution.children import ChildResult, ChildRun
 from dipeo_server.domains.execution.document_parts import PartMissing, value_at
 from dipeo_server.domains.execution.handlers import (
     NodeOutput,
@@ -20,7 +21,6 @@ from dipeo_server.domains.execution.handlers import (
     create_node_output,
     node_handler,
 )
-from dipeo_server.domains.execution.ports import ChildResult, ChildRun
 from dipeo_server.domains.execution.prompts import rendered_path
 from dipeo_server.errors import LimitExceeded, NodeError
 

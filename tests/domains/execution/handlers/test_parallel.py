@@ -13,12 +13,12 @@ from pydantic import ValidationError
 
 from dipeo_server.domains.diagram.executable import AfterCrash
 from dipeo_server.domains.diagram.model import DomainNode
+from dipeo_server.domains.execution.children import ChildResult, ChildRun
 from dipeo_server.domains.execution.context import ExecutionContext
 from dipeo_server.domains.execution.delta import StateDelta
 from dipeo_server.domains.execution.document_parts import PartMissing
 from dipeo_server.domains.execution.handlers.parallel import BranchFailed, ParallelProps
 from dipeo_server.domains.execution.output import NodeOutput
-from dipeo_server.domains.execution.ports import ChildResult, ChildRun
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import FileMissing
 from tests.domains.execution.handlers.visiting import (

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from dipeo_server.domains.execution.children import ChildResult, ChildRun
 from dipeo_server.domains.execution.document_parts import PartMissing
 from dipeo_server.domains.execution.handlers.sub_diagram import SubDiagramFailed, SubDiagramProps
-from dipeo_server.domains.execution.ports import ChildResult, ChildRun
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import FileMissing
 from tests.domains.execution.handlers.visiting import (

@@ -11,9 +11,9 @@ import pytest
 
 from dipeo_server.domains.diagram.compile import compile_diagram
 from dipeo_server.domains.diagram.formats.detect import read_diagram
+from dipeo_server.domains.execution.children import ChildResult, ChildRun
 from dipeo_server.domains.execution.envelope import EnvelopeFactory
 from dipeo_server.domains.execution.handlers.sub_diagram import SubDiagramFailed
-from dipeo_server.domains.execution.ports import ChildResult, ChildRun
 from dipeo_server.domains.execution.registry import declared
 from dipeo_server.domains.execution.resolver import resolve
 from dipeo_server.domains.execution.state import InputRef

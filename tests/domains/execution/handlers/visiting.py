@@ -15,6 +15,7 @@ from dipeo_server.domains.diagram.executable import (
     ExecutablePerson,
 )
 from dipeo_server.domains.diagram.model import DomainNode
+from dipeo_server.domains.execution.children import BranchEnd, ChildResult, ChildRun
 from dipeo_server.domains.execution.context import ExecutionContext, Services, Visit
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.handlers import (
@@ -33,7 +34,7 @@ from dipeo_server.domains.execution.handlers import (
 )
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
 from dipeo_server.domains.execution.output import HandlerResult, NodeOutput
-from dipeo_server.domains.execution.ports import BranchEnd, ChildResult, ChildRun, LanguageModels
+from dipeo_server.domains.execution.ports import LanguageModels
 from dipeo_server.domains.execution.registry import Registration, declared
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import NodeError
