@@ -14,8 +14,11 @@ import structlog
 
 from dipeo_server.domains.execution.events import (
     TERMINAL,
+    Event,
     ExecutionStatusChanged,
     NodeInterrupted,
+    NodeOutputSet,
+    NodeSkipped,
     NodeStarted,
     Recorded,
 )
@@ -97,11 +100,11 @@ class Family:
                     stopped.add(run)
                 case ExecutionStatusChanged():
                     self._moved(execution_id, event, stopped)
-                case NodeStarted(node_run=run) if execution_id in self._put_off:
-                    self._started(execution_id, run)
                 case _ if isinstance(event, TERMINAL):
                     self._held.discard(execution_id)
-                    self._spread(execution_id, lambda _: AbortRequested(reason=_PARENT_ENDED))
+                    self._end_children(execution_id)
+                case _ if execution_id in self._put_off:
+                    self._of_put_off(execution_id, event)
                 case _:
                     pass
         if stopped and execution_id in self._held:
@@ -129,23 +132,50 @@ class Family:
             if event.step is None:  # A step frees what it runs alone, when that looks for it.
                 self._spread(execution_id, lambda _: ResumeRequested(is_by_parent=True))
 
-    def _started(self, execution_id: ExecutionID, run: NodeRun) -> None:
-        kept = {each for each in self._put_off[execution_id] if each.node != run.node}
+    def _of_put_off(self, execution_id: ExecutionID, event: Event) -> None:
+        match event:
+            case NodeStarted(node_run=run):
+                self._went_on(execution_id, run.node)
+            case NodeSkipped(node=node):
+                self._given_up(execution_id, node)
+            case NodeOutputSet(node_run=run):
+                self._given_up(execution_id, run.node)
+            case _:
+                pass
+
+    def _given_up(self, execution_id: ExecutionID, node: str) -> None:
+        """A visit that was put off will not run again: nobody waits for its children any more."""
+        if any(run.node == node for run in self._put_off[execution_id]):
+            self._went_on(execution_id, node)
+            self._end_children(execution_id, node)
+
+    def _went_on(self, execution_id: ExecutionID, node: str) -> None:
+        kept = {each for each in self._put_off[execution_id] if each.node != node}
         if kept:
             self._put_off[execution_id] = kept
         else:
             del self._put_off[execution_id]
 
     def _hold(self, execution_id: ExecutionID, stopped: set[NodeRun]) -> None:
-        def wish(run: NodeRun) -> Signal:
+        def wish(run: NodeRun) -> Signal | None:
             mode = PauseMode.NOW if run in stopped else PauseMode.DRAIN
             return PauseRequested(mode, reason=_PARENT_PAUSED, is_by_parent=True)
 
         self._spread(execution_id, wish)
 
-    def _spread(self, execution_id: ExecutionID, wish: Callable[[NodeRun], Signal]) -> None:
+    def _end_children(self, execution_id: ExecutionID, node: str | None = None) -> None:
+        def wish(run: NodeRun) -> Signal | None:
+            is_meant = node in (None, run.node)
+            return AbortRequested(reason=_PARENT_ENDED) if is_meant else None
+
+        self._spread(execution_id, wish)
+
+    def _spread(self, execution_id: ExecutionID, wish: Callable[[NodeRun], Signal | None]) -> None:
         for child, run in self._children.get(execution_id, {}).items():
-            task = asyncio.create_task(self._pass_on(child, wish(run)), name=f"tell {child}")
+            signal = wish(run)
+            if signal is None:
+                continue
+            task = asyncio.create_task(self._pass_on(child, signal), name=f"tell {child}")
             self._telling[execution_id].add(task)
             task.add_done_callback(lambda done: self._told(execution_id, done))
 

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+import pytest
+
+from dipeo_server.domains.execution.children import ChildRun
 from dipeo_server.domains.execution.context import ExecutionContext
 from dipeo_server.domains.execution.events import (
     Event,
@@ -16,11 +19,14 @@ from dipeo_server.domains.execution.events import (
 )
 from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.interventions import PauseMode
-from dipeo_server.domains.execution.ports import ChildRun, ExecutionQuery
+from dipeo_server.domains.execution.ports import ExecutionQuery
 from dipeo_server.domains.execution.signals import (
     AbortRequested,
+    OutputGiven,
     PauseRequested,
     ResumeRequested,
+    Signal,
+    SkipRequested,
     StepRequested,
 )
 from dipeo_server.domains.execution.state import ExecutionView
@@ -163,3 +169,18 @@ async def test_what_waits_for_a_place_is_not_entered_behind_a_pause() -> None:
         await running.runner.signal(id_, ResumeRequested())
         assert (await running.ended(id_)).status is _E.COMPLETED
         assert running.visits.entered.count("b") == 1
+
+
+@pytest.mark.parametrize("wish", [SkipRequested("a"), OutputGiven("a", "mine")])
+async def test_the_children_of_a_visit_that_is_given_up_are_ended(wish: Signal) -> None:
+    gate = Gate()
+    store = MemoryStore()
+    async with world(store, deeds(gate), children=CHILDREN, free=("work",)) as running:
+        parent = await running.start("s -> a -> e; s -> b2 -> e")
+        await gate.reached.wait()
+        child = await child_of(running, parent)
+        await running.runner.signal(parent, PauseRequested(PauseMode.NOW))
+        await running.runner.signal(parent, wish)
+        assert (await running.ended(child.id)).status is _E.ABORTED
+        await running.runner.signal(parent, ResumeRequested())
+        assert (await running.ended(parent)).status is _E.COMPLETED

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dipeo_server.domains.diagram.executable import ExecutableEdge, ExecutableNode
 from dipeo_server.domains.execution.events import PauseCause
+from dipeo_server.domains.execution.machine.starting import RUNNING_MAX
 from dipeo_server.domains.execution.state import ExecutionView, Waiting, WaitKind
 from dipeo_server.domains.execution.status import ExecutionStatus, NodeExecutionStatus
 from dipeo_server.domains.execution.tokens import SkipReason
@@ -112,8 +113,7 @@ def _held(view: ExecutionView, node: ExecutableNode) -> tuple[Blocker, ...]:
     if view.stepping is not None and view.stepping.node != node.key:
         key = view.stepping.node
         return (Blocker("step", key, None, f"The run takes one step only, which is {key!r}."),)
-    running = sum(each.status is _N.RUNNING for each in view.nodes)
-    detail = f"{node.key!r} waits for a place: {running} nodes of the run are running."
+    detail = f"{node.key!r} waits for a place: {RUNNING_MAX} nodes of the run are running."
     return (Blocker("places", None, None, detail),)
 
 

@@ -9,6 +9,8 @@ from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import (
     NodeCompleted,
     NodeFailed,
+    NodeInterrupted,
+    NodeOutputSet,
     NodeRetryScheduled,
     NodeSkipped,
     NodeStarted,
@@ -87,8 +89,14 @@ class ExecutionTracker:
                 self._end(run.node, recorded.at)
                 self._failed += 1
                 self._usage += usage
-            case NodeSkipped():
+            case NodeSkipped(node=node):
+                self._end(node, recorded.at)  # By hand, while it ran.
                 self._skipped += 1
+            case NodeOutputSet(node_run=run):
+                self._end(run.node, recorded.at)
+                self._succeeded += 1
+            case NodeInterrupted(node_run=run):
+                self._end(run.node, recorded.at)
             case NodeRetryScheduled():
                 self._retried += 1
             case _:
