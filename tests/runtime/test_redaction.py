@@ -125,3 +125,13 @@ def test_forms_of_other_programs_are_known(value: str) -> None:
     assert "[secret it]" in redactor.text(urlencode({"q": value}))
     assert "[secret it]" in redactor.text(f"Bearer {value}")
     assert "[secret it]" in redactor.text(shlex.quote(value)) or "'" in value
+
+
+def test_values_that_are_no_plain_json_are_searched_too() -> None:
+    redactor = knowing("open-sesame")
+    assert redactor.json({1: "open-sesame", "half": "\udc00"}) == {
+        1: "[secret it]",
+        "half": "\udc00",
+    }
+    failure = Failure("E", "open-sesame \udc00", "a")
+    assert redactor.parts(failure).message == "[secret it] \udc00"
