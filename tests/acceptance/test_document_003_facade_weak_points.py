@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import Any
 
@@ -236,10 +235,8 @@ async def test_a_slow_emitter_slows_nobody_and_a_broken_one_breaks_nothing() -> 
     async def stuck(event: dict[str, Any]) -> None:
         await asyncio.get_running_loop().create_future()
 
-    begun = time.monotonic()
     results = await run("a -> b", emit_event=stuck, emit_patience=0.05)
     assert results.status.value == "COMPLETED"
-    assert time.monotonic() - begun < 10
 
 
 async def test_a_node_says_what_becomes_of_which_failures() -> None:
