@@ -10,6 +10,7 @@ from dipeo_server.domains.execution.events import Failure, Recorded
 from dipeo_server.domains.execution.ids import Seq
 from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey
 from dipeo_server.domains.execution.signals import (
+    BranchTold,
     NodeRaised,
     NodeReport,
     NodeReturned,
@@ -49,7 +50,7 @@ class Told:
                 message = f"The result of {run.node!r} cannot be recorded: {error}"
                 kind = type(error).__name__
                 return [NodeRaised(run, Failure("INTERNAL", message, run.node, error_type=kind))]
-            case Told(answer=None, signal=NodeReport()):
+            case Told(answer=None, signal=NodeReport() | BranchTold()):
                 return []  # An early word; the result itself is still to come.
             case Told(answer=None):
                 raise error

@@ -31,7 +31,12 @@ from dipeo_server.domains.execution.events import (
 )
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
 from dipeo_server.domains.execution.machine.results import body_of
-from dipeo_server.domains.execution.output import HandlerResult, NodeOutput, leaving
+from dipeo_server.domains.execution.output import (
+    HandlerResult,
+    NodeOutput,
+    having_spent,
+    leaving,
+)
 from dipeo_server.domains.execution.registry import HandlerRegistry, Registration
 from dipeo_server.domains.execution.resolver import resolve
 from dipeo_server.domains.execution.signals import (
@@ -140,9 +145,10 @@ class Performer:
         run: NodeRun,
         context: ExecutionContext | None,
     ) -> Signal:
-        observed = _observed(context) if context else ()
         failure = failure_of(error, node, run, self._redactor.text)
-        return NodeRaised(run, failure, observed=observed)
+        if context is None:
+            return NodeRaised(run, failure)
+        return NodeRaised(run, failure, context.spent, _observed(context))
 
     def _place(self, entry: Registration) -> AbstractAsyncContextManager[object]:
         """A place to run in; what only waits for others (sub-diagrams) holds none."""
@@ -182,7 +188,7 @@ class Performer:
         if not isinstance(result, HandlerResult):
             return NodeRaised(run, _no_result(node, result), observed=_observed(context))
         deltas = tuple(replace(d, puts=plain_json(dict(d.puts))) for d in context.deltas)
-        plain = self._redactor.parts(plain_result(result))
+        plain = self._redactor.parts(plain_result(having_spent(result, context.spent)))
         blob: BlobRef | None = None
         output = leaving(plain)
         if output is not None:

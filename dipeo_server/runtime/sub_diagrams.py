@@ -255,6 +255,7 @@ class ChildExecutions:
             variables=view.variables,
             began_at=view.created_at,
             ended_at=view.ended_at,
+            token_usage=view.token_usage,
         )
 
     async def _abort(self, child_id: ExecutionID) -> None:

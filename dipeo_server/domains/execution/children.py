@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 from dipeo_server.domains.execution.ids import ExecutionID
+from dipeo_server.domains.execution.output import NO_TOKENS, TokenUsage
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import NodeError
 
@@ -33,7 +34,7 @@ class ChildRun:
 class ChildResult:
     """How a child execution ended; `outputs` by endpoint node key, `last` of the last node.
 
-    `variables` are those it ended with.
+    `variables` are those it ended with, `token_usage` is what it and its own children cost.
     """
 
     execution_id: ExecutionID
@@ -44,6 +45,7 @@ class ChildResult:
     variables: Mapping[str, Any] = field(default_factory=dict)
     began_at: datetime | None = None
     ended_at: datetime | None = None
+    token_usage: TokenUsage = NO_TOKENS
 
 
 ChildEnd: TypeAlias = ChildResult | NodeError

@@ -17,7 +17,13 @@ from dipeo_server.domains.execution.events import (
     ParallelStarted,
 )
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
-from dipeo_server.domains.execution.output import HandlerResult, Message, NodeOutput
+from dipeo_server.domains.execution.output import (
+    NO_TOKENS,
+    HandlerResult,
+    Message,
+    NodeOutput,
+    TokenUsage,
+)
 from dipeo_server.domains.execution.ports import Clock, CodeRunner, Files, LanguageModels, Secrets
 from dipeo_server.domains.execution.saved_state import SavedState
 from dipeo_server.domains.execution.status import NodeExecutionStatus
@@ -108,6 +114,7 @@ class ExecutionContext:
         self.failed_nodes: set[str] = set()
         self.deltas: list[StateDelta] = []
         self.observed: list[Failure] = []
+        self.spent = NO_TOKENS
         self._visit = visit
 
     @property
@@ -243,6 +250,10 @@ class ExecutionContext:
     def delete(self, key: str) -> None:
         """Remove an execution variable when this NodeRun ends."""
         self.deltas.append(StateDelta(deletes=(key,)))
+
+    def spend(self, usage: TokenUsage) -> None:
+        """Count tokens that were used for this NodeRun, however it ends."""
+        self.spent += usage
 
     def observe(self, code: str, message: str, *, hint: str | None = None) -> None:
         """Record something that went wrong and does not fail the node."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
@@ -142,6 +142,19 @@ def leaving(result: HandlerResult) -> NodeOutput | None:
             return output
         case _:
             return None
+
+
+def having_spent(result: HandlerResult, usage: TokenUsage) -> HandlerResult:
+    """The result with more tokens used for it; one that leaves with no output stays as it is."""
+    output = None if usage == NO_TOKENS else leaving(result)
+    if output is None:
+        return result
+    more = replace(output, token_usage=(output.token_usage or NO_TOKENS) + usage)
+    match result:
+        case Goto() | End() | Fallback():
+            return replace(result, output=more)
+        case _:
+            return more
 
 
 def create_node_output(

@@ -151,6 +151,8 @@ class _Group:
     def tell(self, index: int, end: BranchEnd) -> None:
         """A branch has ended."""
         self.ends[index] = end
+        if not isinstance(end.end, NodeError):
+            self.ctx.spend(end.end.token_usage)
         began_at, ended_at = self._times(end)
         failure = None if end.is_good else _failure(self.ctx, self.names[index], end)
         if failure is not None:

@@ -117,6 +117,7 @@ async def sub_diagram(node: DomainNode[SubDiagramProps], ctx: ExecutionContext) 
         return await _run_batch(node, ctx, path, name)
     child = _child(node, path, _variables(node, ctx))
     result = await ctx.services.sub_diagrams.run(child)
+    ctx.spend(result.token_usage)
     output = _output(node, name, result)
     meta = {"child_execution_id": result.execution_id, "diagram": name}
     return create_node_output({"default": output}, meta)
@@ -248,6 +249,9 @@ async def _run_batch(
     ]
     at_once = node.props.max_concurrent if node.props.batch_parallel else 1
     ended = await ctx.services.sub_diagrams.run_many(children, max_concurrent=at_once)
+    for end in ended:
+        if not isinstance(end, NodeError):
+            ctx.spend(end.token_usage)
     outcomes = [_outcome(node, name, index, items[index], end) for index, end in enumerate(ended)]
     return _batch_output(node, ctx, name, outcomes)
 

@@ -32,6 +32,7 @@ from dipeo_server.domains.execution.output import (
     Skip,
     WaitForPerson,
     WaitUntil,
+    leaving,
 )
 from dipeo_server.domains.execution.signals import (
     BranchTold,
@@ -62,8 +63,11 @@ def returned(
         changed = changes(state, node, run, signal.deltas, reducers)
         ending = _ending_events(state, node, run, signal, changed, now)
     except DipeoError as error:
-        failure = Failure(error.code, error.message, node.key, hint=error.hint)
-        return (*observed, *failed(state, node, run, failure, now))
+        kind = type(error).__name__
+        failure = Failure(error.code, error.message, node.key, hint=error.hint, error_type=kind)
+        output = leaving(signal.result)
+        usage = None if output is None else output.token_usage
+        return (*observed, *failed(state, node, run, failure, now, usage=usage))
     return (*changed, *observed, *ending)
 
 
