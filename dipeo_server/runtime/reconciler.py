@@ -107,7 +107,10 @@ class Reconciler:
         match command:
             case RunNode(node_run=run):
                 state = self._seen()
-                return partial(self._performer.run, state, run, state.holds, self._post)
+                # What was started and held in one round is older than that pause.
+                is_held = state.is_paused or state.stepping not in (None, run)
+                holds = state.holds - is_held
+                return partial(self._performer.run, state, run, holds, self._post)
             case SetTimer(node_run=run, due_at=due_at):
                 return partial(self._wait_until, due_at, TimerFired(run))
             case SetBudgetTimer(due_at=due_at):
