@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import (
     BarrierWaiting,
+    ExecutionForked,
     ExecutionStarted,
     Failure,
     NodeCompleted,
@@ -23,6 +25,7 @@ from dipeo_server.domains.execution.events import (
     NodeSkipped,
     NodeStarted,
     Recorded,
+    StateChanged,
 )
 from dipeo_server.domains.execution.ids import NodeRun
 from dipeo_server.domains.execution.machine.evolve import begin, evolve
@@ -229,6 +232,8 @@ class Before:
     def __init__(self, *, is_complete: bool) -> None:
         self._is_complete = is_complete
         self._started_at: datetime | None = None
+        self._content_hash = ""
+        self._variables: dict[str, Any] = {}
         self._open: dict[NodeRun, datetime] = {}
         self._visits: dict[str, int] = {}
 
@@ -241,14 +246,28 @@ class Before:
                 return event.node_run in self._open
             case NodeSkipped(node=node):
                 return node in self._visits
+            case ExecutionForked():
+                return False
             case _:
                 return not recorded.is_terminal or self._started_at is not None
 
     def observe(self, recorded: Recorded) -> None:
         """Fold one event, after it was told."""
         match recorded.event:
-            case ExecutionStarted():
+            case ExecutionStarted(diagram=diagram, variables=variables):
                 self._started_at = recorded.at
+                self._content_hash, self._variables = diagram.content_hash, dict(variables)
+            case ExecutionForked():
+                self._started_at = recorded.at
+            case StateChanged(key=key, is_deleted=True):
+                self._variables.pop(key, None)
+            case StateChanged(key=key, value=value):
+                self._variables[key] = value
+            case _:
+                self._observe_node(recorded)
+
+    def _observe_node(self, recorded: Recorded) -> None:
+        match recorded.event:
             case NodeStarted(node_run=run):
                 self._open[run] = recorded.at
                 self._visits[run.node] = run.occurrence
@@ -268,6 +287,14 @@ class Before:
         if isinstance(recorded.event, NodeCompleted | NodeFailed):
             started = self._open.get(recorded.event.node_run)
         return timedelta(0) if started is None else recorded.at - started
+
+    def content_hash(self) -> str:
+        """What tells the diagram from others; empty unless everything is known."""
+        return self._content_hash
+
+    def variables(self) -> dict[str, Any]:
+        """The execution variables by now, if everything is known."""
+        return dict(self._variables)
 
     def visits_of(self, node: str) -> int:
         """How often the node has been visited."""

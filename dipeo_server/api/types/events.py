@@ -26,7 +26,7 @@ from dipeo_server.domains.execution.status import ExecutionStatus, NodeExecution
 
 @object_type
 class ExecutionStarted(ExecutionEvent):
-    """The run was accepted: always the first event."""
+    """The run was accepted: always the first event; of a fork also the first that is its own."""
 
     revision_number: int | None = strawberry.field(
         description="The diagram's revision; 0 for an inline document."
@@ -34,7 +34,9 @@ class ExecutionStarted(ExecutionEvent):
     content_hash: str = strawberry.field(description="The graph hash that a resume compares.")
     variables: JSON = strawberry.field(description="What it started with.")
     actor: str | None = strawberry.field(description="Who started it.")
-    parent_id: strawberry.ID | None = strawberry.field(description="The run that started it.")
+    parent_id: strawberry.ID | None = strawberry.field(
+        description="The run that started it, or that it is a fork of."
+    )
     forked_at: Seq | None = strawberry.field(
         default=None, description="Where it left its parent, if it is a fork."
     )

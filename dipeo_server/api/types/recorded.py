@@ -41,6 +41,8 @@ class Translator:
         """The GraphQL value; `before` knows what it needs of the log."""
         fact, head = recorded.event, self._head(recorded)
         match fact:
+            case facts.ExecutionForked():
+                return self._forked(fact, head, before)
             case (
                 facts.ExecutionStarted() | facts.ExecutionStatusChanged() | facts.RunnerRestarted()
             ):
@@ -55,6 +57,17 @@ class Translator:
                 return self._result(fact, recorded, before.duration_of(recorded))
             case _:
                 return self._further(fact, head, before)
+
+    def _forked(self, fact: facts.ExecutionForked, head: Head, before: Before) -> ExecutionEvent:
+        return events.ExecutionStarted(
+            **head,
+            revision_number=self.revision,
+            content_hash=before.content_hash(),
+            variables=JSON(before.variables()),
+            actor=fact.actor,
+            parent_id=strawberry.ID(fact.parent_id or fact.origin),
+            forked_at=fact.forked_at,
+        )
 
     def _further(
         self, fact: steered.Steering | facts.NodeSkipped | _OfVisit, head: Head, before: Before

@@ -72,7 +72,10 @@ class NodeOutputSet(OfAttempt):
     output: Envelope = strawberry.field(description="What it gives.")
     ports: list[str] = strawberry.field(description="Which of its ports fired.")
     reason: str = strawberry.field(
-        description="by_user, or initial_state: taken from what the run was started with."
+        description=(
+            "by_user, initial_state: taken from what the run was started with, or override: a fork "
+            "began with it."
+        )
     )
     actor: str | None = strawberry.field(description="Who did it.")
 

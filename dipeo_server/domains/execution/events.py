@@ -12,8 +12,14 @@ from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
+from dipeo_server.domains.execution.checkpoint import (
+    CheckpointFailed,
+    CheckpointPolicy,
+    CheckpointSaved,
+)
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.failure import ErrorStrategy, Failure
+from dipeo_server.domains.execution.forks import ExecutionForked
 from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.interventions import (
     BarrierAction,
@@ -41,6 +47,8 @@ __all__ = [
     "BreakpointHit",
     "BreakpointsChanged",
     "Budget",
+    "CheckpointFailed",
+    "CheckpointSaved",
     "Durability",
     "EarlyDecisionChanged",
     "Ending",
@@ -49,6 +57,7 @@ __all__ = [
     "ExecutionAborted",
     "ExecutionCompleted",
     "ExecutionFailed",
+    "ExecutionForked",
     "ExecutionStarted",
     "ExecutionStatusChanged",
     "Failure",
@@ -99,7 +108,7 @@ class ExecutionStarted:
     """The first event: it carries the compiled diagram, so the log explains itself for ever.
 
     `diagram_id` and `revision` say where it is stored; None and 0 for an inline one. `initial`
-    holds results of an earlier run, by node.
+    holds results of an earlier run, by node. `key` tells it from other children of its visit.
     """
 
     execution_id: ExecutionID
@@ -116,6 +125,8 @@ class ExecutionStarted:
     breakpoints: tuple[Breakpoint, ...] = ()
     budget: Budget = field(default_factory=Budget)
     initial: Mapping[str, GivenOutput] = field(default_factory=dict)
+    key: str | None = None
+    checkpoints: CheckpointPolicy = ()
     kind: Literal["execution_started"] = "execution_started"
 
 
@@ -339,6 +350,7 @@ class ExecutionAborted:
 
 Event: TypeAlias = (
     ExecutionStarted
+    | ExecutionForked
     | ExecutionStatusChanged
     | NodeStarted
     | NodeCompleted
@@ -362,6 +374,8 @@ Event: TypeAlias = (
     | BreakpointHit
     | LimitRaised
     | RunnerRestarted
+    | CheckpointSaved
+    | CheckpointFailed
     | ExecutionCompleted
     | ExecutionFailed
     | ExecutionAborted

@@ -168,14 +168,14 @@ class LimitRaised:
 class NodeOutputSet:
     """A visit has this result without having run: set by hand, or taken from an earlier run.
 
-    `ports` fired; `edges` (keys) where conditions on edges chose; `reason` is "by_user" or
-    "initial_state".
+    `ports` fired; `edges` (keys) where conditions on edges chose. `reason` is "by_user",
+    "initial_state", or "override": a visit that has ended has another result in a fork.
     """
 
     node_run: NodeRun
     output: Envelope
     ports: tuple[str, ...]
     edges: tuple[str, ...] | None = None
-    reason: Literal["by_user", "initial_state"] = "by_user"
+    reason: Literal["by_user", "initial_state", "override"] = "by_user"
     actor: str | None = None
     kind: Literal["node_output_set"] = "node_output_set"

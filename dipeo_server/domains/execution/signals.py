@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.blobs import BlobRef
+from dipeo_server.domains.execution.checkpoint import CheckpointPolicy
 from dipeo_server.domains.execution.delta import StateDelta
 from dipeo_server.domains.execution.events import (
     BarrierAction,
@@ -17,10 +18,12 @@ from dipeo_server.domains.execution.events import (
     Budget,
     Durability,
     ErrorStrategy,
+    Event,
     Failure,
     GivenOutput,
     ParallelCompleted,
     ParallelStarted,
+    StateChanged,
 )
 from dipeo_server.domains.execution.ids import BarrierID, DiagramID, ExecutionID, NodeRun
 from dipeo_server.domains.execution.interventions import PauseMode
@@ -49,6 +52,28 @@ class StartRequested:
     breakpoints: tuple[Breakpoint, ...] = ()
     budget: Budget = field(default_factory=Budget)
     initial: Mapping[str, GivenOutput] = field(default_factory=dict)
+    key: str | None = None
+    checkpoints: CheckpointPolicy = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ForkRequested:
+    """Go on as another run, from where this one is: it has been folded up to there.
+
+    `last` is its last event there, `undone` takes back what a visit has written that had not
+    ended. `outputs` are JSON values by node key.
+    """
+
+    execution_id: ExecutionID
+    origin: ExecutionID
+    last: Event
+    undone: tuple[StateChanged, ...] = ()
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    actor: str | None = None
+    parent: NodeRun | None = None
+    parent_id: ExecutionID | None = None
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +257,13 @@ class AbortRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointRequested:
+    """Keep the state as it is now, whatever the run's policy says."""
+
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunnerRestarted:
     """A new runner took over; what was running is not running any more."""
 
@@ -248,11 +280,13 @@ PersonSignal: TypeAlias = (
     | RetryRequested
     | SkipRequested
     | OutputGiven
+    | CheckpointRequested
 )
 """What people wish; all others are reports."""
 
 Signal: TypeAlias = (
     StartRequested
+    | ForkRequested
     | NodeReturned
     | NodeRaised
     | NodeStopped

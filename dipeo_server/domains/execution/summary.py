@@ -23,6 +23,8 @@ def summary_of(state: ExecutionState) -> ExecutionSummary:
         ended_at=state.ended_at,
         token_usage=state.token_usage,
         error={"code": error.code, "message": error.message, "node": error.node} if error else None,
+        fork_of=state.fork_of,
+        forked_at=state.forked_at,
         waiting_barriers=sum(
             1 for waiting in state.waiting.values() if waiting.kind is WaitKind.PERSON
         ),

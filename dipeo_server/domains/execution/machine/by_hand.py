@@ -64,7 +64,7 @@ def skip(state: ExecutionState, signal: SkipRequested) -> tuple[Event, ...]:
     Raises ExecutionFinished, NotFound, InvalidState.
     """
     node = _steerable(state, signal.node)
-    _visit(state, node, "skipped")
+    visit_of(state, node, "skipped")
     return (NodeSkipped(node.key, SkipReason.BY_USER, signal.actor, signal.reason),)
 
 
@@ -75,7 +75,7 @@ def give_output(state: ExecutionState, signal: OutputGiven, now: datetime) -> tu
     port, or with which no edge of the node can be chosen.
     """
     node = _steerable(state, signal.node)
-    run = _visit(state, node, "given a result")
+    run = visit_of(state, node, "given a result")
     output = output_for(node, signal.output)
     envelope, ports = envelope_of(node, run, output, now)
     try:
@@ -125,7 +125,7 @@ def _steerable(state: ExecutionState, key: str) -> ExecutableNode:
     return node
 
 
-def _visit(state: ExecutionState, node: ExecutableNode, verb: str) -> NodeRun:
+def visit_of(state: ExecutionState, node: ExecutableNode, verb: str) -> NodeRun:
     """The visit that a skip or a result would end. Raises InvalidState."""
     index, current = node.index, state.nodes[node.index]
     if index in state.ready:

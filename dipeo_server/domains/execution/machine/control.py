@@ -65,6 +65,8 @@ def started(signal: StartRequested) -> tuple[Event, ...]:
             actor=signal.actor,
             parent_id=signal.parent_id,
             parent=signal.parent,
+            key=signal.key,
+            checkpoints=signal.checkpoints,
             diagram_id=signal.diagram_id,
             revision=signal.revision,
             breakpoints=checked_breakpoints(signal.diagram, signal.breakpoints),
@@ -98,7 +100,7 @@ def paused(state: ExecutionState, signal: PauseRequested, now: datetime) -> tupl
         )
     if signal.mode is PauseMode.NOW:
         for index, run in state.running.items():
-            found.extend(_interrupted(state, state.diagram.nodes[index], run, now, "paused"))
+            found.extend(interrupted(state, state.diagram.nodes[index], run, now, "paused"))
     return tuple(found)
 
 
@@ -159,11 +161,11 @@ def restarted(state: ExecutionState, now: datetime) -> tuple[Event, ...]:
     found: list[Event] = [RunnerRestarted(len(state.running))]
     for index, run in state.running.items():
         node = state.diagram.nodes[index]
-        found.extend(_interrupted(state, node, run, now, "runner restarted"))
+        found.extend(interrupted(state, node, run, now, "runner restarted"))
     return tuple(found)
 
 
-def _interrupted(
+def interrupted(
     state: ExecutionState, node: ExecutableNode, run: NodeRun, now: datetime, why: str
 ) -> tuple[Event, ...]:
     """What becomes of a visit that stops running in the middle: its node's `after_crash` says."""

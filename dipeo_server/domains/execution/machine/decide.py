@@ -13,8 +13,10 @@ from dipeo_server.domains.execution.events import Event
 from dipeo_server.domains.execution.machine import (
     barriers,
     by_hand,
+    checkpoints,
     control,
     early,
+    forking,
     limits,
     outcomes,
     stepping,
@@ -25,8 +27,10 @@ from dipeo_server.domains.execution.signals import (
     BranchTold,
     BreakpointsSet,
     BudgetTimePassed,
+    CheckpointRequested,
     DecisionMade,
     DecisionRevoked,
+    ForkRequested,
     NodePutOff,
     NodeRaised,
     NodeReport,
@@ -67,6 +71,8 @@ def decide(  # noqa: C901 - one case per signal, each a single call.
         return control.started(signal)
     if state is None:
         raise InvalidState("The execution has not started.")
+    if isinstance(signal, ForkRequested):
+        return forking.forked(state, signal, now)
     match signal:
         case NodeReturned():
             events = outcomes.returned(state, signal, now, reducers)
@@ -117,5 +123,7 @@ def _of_people(  # noqa: C901 - one case per signal, each a single call.
             return by_hand.skip(state, signal)
         case OutputGiven():
             return by_hand.give_output(state, signal, now)
+        case CheckpointRequested():
+            return checkpoints.requested(state)
         case _ as unreachable:
             assert_never(unreachable)

@@ -16,10 +16,13 @@ from dipeo_server.domains.execution.events import (
     BranchCompleted,
     BreakpointHit,
     BreakpointsChanged,
+    CheckpointFailed,
+    CheckpointSaved,
     EarlyDecisionChanged,
     ExecutionAborted,
     ExecutionCompleted,
     ExecutionFailed,
+    ExecutionForked,
     ExecutionStarted,
     ExecutionStatusChanged,
     LimitRaised,
@@ -40,7 +43,13 @@ from dipeo_server.domains.execution.events import (
     RunnerRestarted,
     StateChanged,
 )
-from dipeo_server.domains.execution.machine import node_events, steering_events, turns
+from dipeo_server.domains.execution.machine import (
+    checkpoints,
+    fork_events,
+    node_events,
+    steering_events,
+    turns,
+)
 from dipeo_server.domains.execution.state import (
     ExecutionState,
     VariableWrite,
@@ -60,6 +69,8 @@ def begin(recorded: Recorded) -> ExecutionState:
         actor=event.actor,
         parent_id=event.parent_id,
         parent=event.parent,
+        key=event.key,
+        checkpoint_policy=event.checkpoints,
         diagram_id=event.diagram_id,
         revision=event.revision,
         max_steps=event.max_steps,
@@ -101,6 +112,8 @@ def evolve(  # noqa: C901 - one case per event, each a single call.
             state.observed_errors += 1
             if failure in state.notices:
                 state.notices.remove(failure)
+        case NodeOutputSet(reason="override"):
+            fork_events.output_replaced(state, event)
         case NodeOutputSet():
             node_events.output_set(state, event, recorded.at)
         case LimitRaised():
@@ -117,6 +130,10 @@ def evolve(  # noqa: C901 - one case per event, each a single call.
             steering_events.status_changed(state, event, recorded.at)
         case ExecutionCompleted() | ExecutionFailed() | ExecutionAborted():
             _end(state, event, recorded.at)
+        case CheckpointSaved() | CheckpointFailed():
+            checkpoints.told(state, event)
+        case ExecutionForked():
+            fork_events.forked(state, event, recorded.at)
         case ExecutionStarted():
             raise AssertionError("an execution starts once")
         case _ as unreachable:

@@ -255,7 +255,8 @@ def wait(state: ExecutionState, waiting: Waiting) -> None:
     state.waiting[index] = waiting
     state.touched.add(index)
     current = state.nodes[index]
-    if current.status is _N.FAILED:  # A retry: the failed attempt is behind it.
+    # A retry has its failed attempt behind it; in a fork who waits is told so again.
+    if current.status in (_N.FAILED, _N.WAITING):
         state.nodes[index] = replace(current, status=_N.WAITING)
     else:
         _move(state, index, _N.WAITING)
