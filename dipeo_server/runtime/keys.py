@@ -37,7 +37,7 @@ class IdempotencyKeys:
         self._store = store
         self._clock = clock
         self._locks: dict[tuple[str, str], _KeyLock] = {}
-        self._running: set[asyncio.Task[Accepted]] = set()
+        self._running: set[asyncio.Future[Accepted]] = set()
 
     async def answer(
         self, key: IdempotencyKey | None, do: Callable[[], Awaitable[Accepted]]
@@ -48,9 +48,11 @@ class IdempotencyKeys:
         again gets its answer. Raises what `do` raises, and IdempotencyMismatch for a key of
         another request.
         """
-        if key is None:
-            return await do()
-        task = asyncio.create_task(self._once(key, do), name=f"key {key.key}")
+        return await do() if key is None else await self.finished(lambda: self._once(key, do))
+
+    async def finished(self, do: Callable[[], Awaitable[Accepted]]) -> Accepted:
+        """What `do` gives; a caller that hangs up leaves it running."""
+        task = asyncio.ensure_future(do())
         self._running.add(task)
         task.add_done_callback(self._forget)
         return await asyncio.shield(task)
@@ -60,7 +62,7 @@ class IdempotencyKeys:
         if self._running:
             await asyncio.wait(self._running)
 
-    def _forget(self, task: asyncio.Task[Accepted]) -> None:
+    def _forget(self, task: asyncio.Future[Accepted]) -> None:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # Perhaps its caller has left, so nobody else looks at it.

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
@@ -26,16 +27,20 @@ from dipeo_server.domains.execution.ports import (
     StateStore,
 )
 from dipeo_server.domains.execution.registry import HandlerRegistry
-from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey, StartExecution
+from dipeo_server.domains.execution.runner import (
+    Accepted,
+    ForkExecution,
+    IdempotencyKey,
+    StartExecution,
+)
 from dipeo_server.domains.execution.signals import (
+    AbortRequested,
+    BudgetTimePassed,
     ResumeRequested,
     Signal,
-    StartRequested,
 )
 from dipeo_server.domains.execution.state import ExecutionState, ExecutionView, view
-from dipeo_server.domains.execution.summary import summary_of
 from dipeo_server.errors import (
-    ExecutionFinished,
     InvalidState,
     NotFound,
     StorageError,
@@ -43,11 +48,13 @@ from dipeo_server.errors import (
 )
 from dipeo_server.runtime.actor import ExecutionActor
 from dipeo_server.runtime.bodies import Bodies
+from dipeo_server.runtime.ended import EndedExecutions
 from dipeo_server.runtime.family import Family
 from dipeo_server.runtime.feed import EventFeed
+from dipeo_server.runtime.forking import Fork, Forks
 from dipeo_server.runtime.history import read_all
 from dipeo_server.runtime.identity import new_execution_id
-from dipeo_server.runtime.keys import IdempotencyKeys, keyed_answer
+from dipeo_server.runtime.keys import IdempotencyKeys
 from dipeo_server.runtime.logbook import LogBook
 from dipeo_server.runtime.parts import ActorParts
 from dipeo_server.runtime.perform import ConcurrencyLimits, Performer
@@ -108,6 +115,8 @@ class LocalRunner:
         self._feeds: dict[ExecutionID, EventFeed] = {}
         self._ended: OrderedDict[ExecutionID, ExecutionView] = OrderedDict()
         self._keys = IdempotencyKeys(store, ports.clock)
+        self._forks = Forks(store, ports.clock, self._take_in)
+        self._left = EndedExecutions(store, self._not_served)
         self._unserved: dict[ExecutionID, str] = {}
         self.is_closing = False
 
@@ -138,7 +147,7 @@ class LocalRunner:
             accepted = await actor.tell(signal, key)
             await self._family.settled(execution_id)
             return accepted
-        return await self._tell_ended(execution_id, signal, key)
+        return await self._left.tell(execution_id, signal, key, self._ports.clock.now())
 
     async def _begin(self, request: StartExecution, key: IdempotencyKey | None) -> Accepted:
         self._check_open()
@@ -146,26 +155,7 @@ class LocalRunner:
         if execution_id in self._actors:
             raise InvalidState(f"Execution {execution_id!r} has started already.")
         actor = self._actor(execution_id, ExecutionMachine())
-        return await actor.tell(
-            StartRequested(
-                execution_id,
-                request.diagram,
-                request.variables,
-                max_steps=request.max_steps,
-                error_strategy=request.error_strategy,
-                durability=request.durability,
-                actor=request.actor,
-                parent=request.parent,
-                parent_id=request.parent_id,
-                diagram_id=request.diagram_id,
-                revision=request.revision,
-                is_paused=request.is_paused,
-                breakpoints=request.breakpoints,
-                budget=request.budget,
-                initial=request.initial,
-            ),
-            key,
-        )
+        return await actor.tell(request.signal(execution_id), key)
 
     def _not_served(self, execution_id: ExecutionID) -> Unavailable:
         why = self._unserved.get(execution_id, "The server's log says why.")
@@ -175,25 +165,25 @@ class LocalRunner:
         if self.is_closing:
             raise Unavailable("The server is stopping.")
 
-    async def _tell_ended(
-        self, execution_id: ExecutionID, signal: Signal, key: IdempotencyKey | None
-    ) -> Accepted:
-        """An execution without an actor has ended: the machine says what that means."""
-        history = await read_all(self._store, execution_id)
-        if not history:
-            raise NotFound(f"There is no execution {execution_id!r}.")
-        machine = ExecutionMachine.replay(history)
-        state, tail = machine.state, machine.last_seq
-        if state.status.is_active:
-            raise self._not_served(execution_id)
-        now = self._ports.clock.now()
-        if machine.receive(signal, now=now):
-            raise ExecutionFinished(f"The execution has ended: {state.status}.")
-        if key is not None:
-            answers = [keyed_answer(key, tail, now)]
-            row = summary_of(state)
-            await self._store.append(execution_id, (), after=tail, summary=row, answers=answers)
-        return Accepted(execution_id, tail)
+    async def fork(self, request: ForkExecution, key: IdempotencyKey | None = None) -> Accepted:
+        """Let another run go on from where one was; that one does not change."""
+        self._check_open()
+        begin = partial(self._forks.begin, request, key)
+        return await self._keys.finished(lambda: self._keys.answer(key, begin))
+
+    def _take_in(self, fork: Fork, has_parent: bool) -> None:  # noqa: FBT001 - a callback.
+        """Serve what has begun as a fork; what has ended at once need not be."""
+        if self.is_closing:
+            return  # The next runner finds it.
+        state = fork.machine.state
+        self._watches.saw(fork.id, fork.recorded)
+        if state.status.is_terminal:
+            self._remember(view(state))
+            return
+        self._family.take_over(state)
+        # The time is never over so soon: this only lets the actor look at what is outstanding.
+        signal = BudgetTimePassed() if has_parent else AbortRequested(reason="it has no parent")
+        self._actor(fork.id, fork.machine).post(signal)
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -335,9 +325,9 @@ class LocalRunner:
         """How many parents an execution has."""
         count = 0
         summary = await self._store.summary(execution_id)
-        while summary is not None and summary.parent_id is not None:
+        while summary is not None and summary.parent_id not in (None, summary.fork_of):
             count += 1
-            summary = await self._store.summary(summary.parent_id)
+            summary = await self._store.summary(summary.parent_id or ExecutionID(""))
         return count
 
     # --- the life of the runner -----------------------------------------------------------------

@@ -37,11 +37,12 @@ class Recovered:
 
     def wishes(self, state: ExecutionState) -> Iterator[Signal]:
         """What to tell an execution that is taken over, in this order."""
-        parent = self.machines.get(state.parent_id) if state.parent_id else None
+        parent_id = None if state.parent is None else state.parent_id  # A fork has no parent.
+        parent = self.machines.get(parent_id) if parent_id else None
         if parent is not None and parent.state.is_paused and parent.state.ending is None:
             yield PauseRequested(is_by_parent=True)
         yield RunnerRestarted()
-        has_parent = state.parent_id is not None and state.parent_id not in self.unserved
+        has_parent = parent_id is not None and parent_id not in self.unserved
         if has_parent and (parent is None or parent.state.ending is not None):
             # The process died between the end of a parent and that of its child.
             yield AbortRequested(reason="its parent ended")

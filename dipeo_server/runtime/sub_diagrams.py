@@ -228,6 +228,7 @@ class ChildExecutions:
             execution_id=child_id,
             parent_id=self._parent,
             parent=self._run,
+            key=child.key,
         )
         await self._host.start_child(request)
         return await self._host.ended(child_id)

@@ -18,7 +18,7 @@ from dipeo_server.domains.execution.events import (
 )
 from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.ports import ExecutionPage, ExecutionQuery, LogRecord
-from dipeo_server.domains.execution.signals import Signal
+from dipeo_server.domains.execution.signals import Signal, StartRequested
 from dipeo_server.domains.execution.state import ExecutionView
 
 
@@ -27,6 +27,7 @@ class StartExecution:
     """A wish to run a compiled diagram; `max_steps` None = the engine's default.
 
     `diagram_id` and `revision` say where the diagram is stored; None and 0 for an inline one.
+    `key` tells a child from others of the visit that starts it.
     """
 
     diagram: ExecutableDiagram
@@ -44,6 +45,43 @@ class StartExecution:
     breakpoints: tuple[Breakpoint, ...] = ()
     budget: Budget = field(default_factory=Budget)
     initial: Mapping[str, GivenOutput] = field(default_factory=dict)
+    key: str | None = None
+
+    def signal(self, execution_id: ExecutionID) -> StartRequested:
+        """The wish as the execution of that id is told it."""
+        return StartRequested(
+            execution_id,
+            self.diagram,
+            self.variables,
+            max_steps=self.max_steps,
+            error_strategy=self.error_strategy,
+            durability=self.durability,
+            actor=self.actor,
+            parent=self.parent,
+            parent_id=self.parent_id,
+            diagram_id=self.diagram_id,
+            revision=self.revision,
+            is_paused=self.is_paused,
+            breakpoints=self.breakpoints,
+            budget=self.budget,
+            initial=self.initial,
+            key=self.key,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ForkExecution:
+    """A wish to go on as another run from where `origin` was behind its event `at`.
+
+    `variables` are set and `outputs` (JSON values by node key) taken as results before it does.
+    """
+
+    origin: ExecutionID
+    at: Seq
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    is_paused: bool = False
+    actor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +122,13 @@ class Runner(Protocol):
         """Accept a run durably, and run it.
 
         Raises InvalidInput, IdempotencyMismatch, StorageFull.
+        """
+        ...
+
+    async def fork(self, request: ForkExecution, key: IdempotencyKey | None = None) -> Accepted:
+        """Let another run go on from where one was, durably; that one does not change.
+
+        Raises NotFound, InvalidInput, LimitExceeded, IdempotencyMismatch, StorageFull.
         """
         ...
 
