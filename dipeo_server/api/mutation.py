@@ -11,6 +11,7 @@ from dipeo_server.api.calls import Call
 from dipeo_server.api.context import Info
 from dipeo_server.api.control_mutation import ControlMutation
 from dipeo_server.api.diagram_mutation import DiagramMutation
+from dipeo_server.api.fork_mutation import ForkMutation
 from dipeo_server.api.sources import Source, resolve
 from dipeo_server.api.types.arguments import Key
 from dipeo_server.api.types.control_inputs import breakpoints_of, budget_of, initial_of
@@ -29,7 +30,7 @@ RunInput: TypeAlias = Annotated[
 
 
 @object_type
-class Mutation(DiagramMutation, ControlMutation, BarrierMutation):
+class Mutation(DiagramMutation, ControlMutation, BarrierMutation, ForkMutation):
     """Everything that changes something.
 
     A refusal is an answer: see `errors` of each payload.

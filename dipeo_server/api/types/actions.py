@@ -12,10 +12,10 @@ _GIVEN_UP = frozenset({ExecutionAction.SKIP_NODE, ExecutionAction.SET_OUTPUT})
 def available_actions(view: ExecutionView) -> list[ExecutionAction]:
     """The actions that make sense in this state, in the order of the enum."""
     if view.status.is_terminal:
-        return []
+        return [ExecutionAction.FORK]
     if view.is_ending:
-        return [ExecutionAction.ABORT]
-    found = {ExecutionAction.ABORT, *_on_nodes(view)}
+        return [ExecutionAction.ABORT, ExecutionAction.FORK]
+    found = {ExecutionAction.ABORT, ExecutionAction.FORK, *_on_nodes(view)}
     if view.status is ExecutionStatus.PAUSED:
         found.add(ExecutionAction.RESUME)
         if view.steps < view.max_steps and (view.ready or _retries(view)):
@@ -23,6 +23,12 @@ def available_actions(view: ExecutionView) -> list[ExecutionAction]:
     else:
         found.add(ExecutionAction.PAUSE)
     return [action for action in ExecutionAction if action in found]
+
+
+def past_actions(view: ExecutionView) -> list[ExecutionAction]:
+    """What can be done from an earlier state: nothing changes it, but a run may go on from it."""
+    is_over = view.status.is_terminal or view.is_ending
+    return [] if is_over else [ExecutionAction.FORK]
 
 
 def _on_nodes(view: ExecutionView) -> set[ExecutionAction]:

@@ -38,6 +38,7 @@ class ExecutionAction(StrEnum):
     RESUME = "RESUME"
     STEP = "STEP"
     ABORT = "ABORT"
+    FORK = "FORK"
     RETRY_NODE = "RETRY_NODE"
     SKIP_NODE = "SKIP_NODE"
     SET_OUTPUT = "SET_OUTPUT"
@@ -242,6 +243,7 @@ describe(
         ExecutionAction.RESUME: "`resumeExecution`: go on after a pause.",
         ExecutionAction.STEP: "`stepExecution`: let one ready node run.",
         ExecutionAction.ABORT: "`abortExecution`: end it.",
+        ExecutionAction.FORK: "`forkExecution`: go on from an earlier point as another run.",
         ExecutionAction.RETRY_NODE: "`retryNode`: run a failed node again.",
         ExecutionAction.SKIP_NODE: "`skipNode`: do not run a node.",
         ExecutionAction.SET_OUTPUT: "`setNodeOutput`: give a node's result by hand.",

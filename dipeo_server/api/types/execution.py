@@ -33,7 +33,7 @@ from dipeo_server.api.types.selection import asked_of_runs
 from dipeo_server.api.types.steered import barrier_action
 from dipeo_server.domains.execution.diagram_store import StoredDiagram, StoredRevision
 from dipeo_server.domains.execution.events import BarrierAction
-from dipeo_server.domains.execution.ids import DiagramID, ExecutionID
+from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, Seq
 from dipeo_server.domains.execution.ports import ExecutionPage, ExecutionQuery, ExecutionSummary
 from dipeo_server.domains.execution.state import BarrierRecord, ExecutionView
 from dipeo_server.domains.execution.status import BarrierStatus
@@ -47,6 +47,9 @@ class ExecutionStateType(ExecutionFacts, Node):
     Subscribe with `after: lastSequence` to go on from this snapshot without gap or duplicate.
     """
 
+    forked_at: Seq | None = strawberry.field(
+        description="Where it left the run that it goes on from; null if it is no fork."
+    )
     parent_id: strawberry.Private[ExecutionID | None]
     diagram_id: strawberry.Private[DiagramID | None]
 
@@ -72,7 +75,7 @@ class ExecutionStateType(ExecutionFacts, Node):
 
     @computed
     async def parent(self, info: Info) -> ExecutionStateType | None:
-        """The run that started this one for a sub-diagram."""
+        """The run that started this one for a sub-diagram, or that it is a fork of."""
         if self.parent_id is None:
             return None
         return await find_execution(info.context, self.parent_id)
@@ -81,7 +84,7 @@ class ExecutionStateType(ExecutionFacts, Node):
     async def children(
         self, info: Info, first: First = PAGE_DEFAULT, after: After = None
     ) -> ExecutionConnection:
-        """Runs that it started for its sub-diagrams, newest first."""
+        """Runs that it started for its sub-diagrams, and its forks, newest first."""
         query = ExecutionQuery(
             parent_id=self.execution_id,
             first=page_size(first, default=PAGE_DEFAULT, name="first"),
@@ -275,6 +278,7 @@ def execution_state(view: ExecutionView) -> ExecutionStateType:
         token_usage=token_usage(view.token_usage),
         last_sequence=view.last_seq,
         execution_id=view.id,
+        forked_at=view.forked_at,
         parent_id=view.parent_id,
         diagram_id=view.diagram_id,
         view=view,
@@ -294,6 +298,7 @@ def listed_execution(row: ExecutionSummary) -> ExecutionStateType:
         token_usage=token_usage(row.token_usage),
         last_sequence=row.last_seq,
         execution_id=row.id,
+        forked_at=row.forked_at,
         parent_id=row.parent_id,
         diagram_id=DiagramID(row.diagram_id) if row.diagram_id else None,
         view=None,

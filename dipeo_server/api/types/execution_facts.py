@@ -69,7 +69,7 @@ class ExecutionFacts:
     async def available_actions(self, info: Info) -> list[ExecutionAction]:
         """What can be done to it now; whether a node is in the state for it, the answer tells."""
         if self.status.is_terminal:
-            return []
+            return [ExecutionAction.FORK]
         return available_actions(await self.loaded_view(info))
 
     @computed
