@@ -40,6 +40,7 @@ something: all, the first with whatever else is there, only the first, or `k`. |
 | `max_iteration` | whole number | `100` | How often it runs in all; reached again, it gives its \
 last output once more without running. |
 | `loop_header` | true or false | `false` | The turns of its loop begin here. |
+| `may_end` | true or false | `false` | Its handler may end the whole run, as endpoints may. |
 | `skippable` | true or false | `false` | Kept from older files; without effect. |
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from pathlib import Path
@@ -29,15 +28,13 @@ def test_a_run_that_waits_goes_on_as_the_directions_say(base_dir: Path, tmp_path
     left = dipeo("run", file, "--json", "--base-dir", base_dir, env=env)
     assert left.code == 4
     serving = command_in(left.err, "dipeo-server serve")
-    approving = shlex.split(command_in(left.err, "curl -s http://127.0.0.1:8000/graphql"))
+    approving = command_in(left.err, "dipeo-server approve")
     with served(*shlex.split(serving)[2:]) as url:
-        mutation = json.loads(approving[approving.index("-d") + 1])
-        answer = httpx.post(url, json=mutation, trust_env=False).json()
-        assert answer["data"]["approveBarrier"]["errors"] == []
-        query = "query($id: ID!) { execution(id: $id) { barriers { status } } }"
-        body = {"query": query, "variables": {"id": left.document["id"]}}
-        answer = httpx.post(url, json=body, trust_env=False).json()
-    assert answer["data"]["execution"]["barriers"] == [{"status": "APPROVED"}]
+        # It names no server, because `serve` is where commands look by themselves.
+        done = dipeo(*shlex.split(approving)[1:], "--json", env={"DIPEO_URL": url})
+    assert done.code == 0, done.err
+    assert done.document["barrier"]["status"] == "APPROVED"
+    assert done.document["execution"]["id"] == left.document["id"]
 
 
 def command_in(text: str, begin: str) -> str:
