@@ -7,12 +7,28 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+from graphql import build_schema, parse, validate
+
+from dipeo_server.cli import decisions, event_fields, operations, steering
 from dipeo_server.cli.event_fields import FIELDS
+from dipeo_server.cli.remote import Change
 from tests.cli.controlling import Control
 from tests.cli.diagrams import APPROVAL, GREETING, HELLO
 from tests.cli.processes import COMMAND, environment, started
 
 SCHEMA = Path(__file__).parents[2] / "schema.graphql"
+API = build_schema(SCHEMA.read_text())
+PLACES = (operations, event_fields, steering, decisions)
+CONSTANTS = [value for place in PLACES for name, value in vars(place).items() if name.isupper()]
+DOCUMENTS = sorted(
+    {
+        text.strip()
+        for text in CONSTANTS
+        if isinstance(text, str) and re.match(r"\s*(query|mutation|subscription)\b", text)
+    }
+)
+CHANGES = [value for value in CONSTANTS if isinstance(value, Change)]
 COMMON = {"sequence", "executionId", "timestamp", "traceId"}
 PRINTING = HELLO.replace("'result =", "'print(1); print(2); result =")
 
@@ -24,9 +40,19 @@ def test_every_event_is_told_whole() -> None:
         re.MULTILINE | re.DOTALL,
     )
     known = {kind: set(re.findall(r"^  (\w+):", body, re.MULTILINE)) for kind, body in types}
-    assert {kind: fields - COMMON for kind, fields in known.items()} == {
-        kind: set(fields.split()) for kind, fields in FIELDS.items()
-    }
+    told = {kind: set(fields.split()) for kind, fields in FIELDS.items()}
+    wanted = {kind: fields - COMMON for kind, fields in known.items()}
+    assert told == wanted, "dipeo_server/cli/event_fields.py lacks what schema.graphql has"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
+def test_what_is_asked_fits_the_schema(document: str) -> None:
+    assert validate(API, parse(document)) == []
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
+def test_what_is_changed_fits_the_schema(change: Change) -> None:
+    assert validate(API, parse(change.document(change.types))) == []
 
 
 def test_runs_are_listed_newest_first_and_by_status(control: Control) -> None:
