@@ -12,11 +12,6 @@ from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
-from dipeo_server.domains.execution.checkpoint import (
-    CheckpointFailed,
-    CheckpointPolicy,
-    CheckpointSaved,
-)
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.failure import ErrorStrategy, Failure
 from dipeo_server.domains.execution.forks import ExecutionForked
@@ -47,8 +42,6 @@ __all__ = [
     "BreakpointHit",
     "BreakpointsChanged",
     "Budget",
-    "CheckpointFailed",
-    "CheckpointSaved",
     "Durability",
     "EarlyDecisionChanged",
     "Ending",
@@ -126,7 +119,6 @@ class ExecutionStarted:
     budget: Budget = field(default_factory=Budget)
     initial: Mapping[str, GivenOutput] = field(default_factory=dict)
     key: str | None = None
-    checkpoints: CheckpointPolicy = ()
     kind: Literal["execution_started"] = "execution_started"
 
 
@@ -374,8 +366,6 @@ Event: TypeAlias = (
     | BreakpointHit
     | LimitRaised
     | RunnerRestarted
-    | CheckpointSaved
-    | CheckpointFailed
     | ExecutionCompleted
     | ExecutionFailed
     | ExecutionAborted
