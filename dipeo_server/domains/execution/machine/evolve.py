@@ -16,8 +16,6 @@ from dipeo_server.domains.execution.events import (
     BranchCompleted,
     BreakpointHit,
     BreakpointsChanged,
-    CheckpointFailed,
-    CheckpointSaved,
     EarlyDecisionChanged,
     ExecutionAborted,
     ExecutionCompleted,
@@ -44,7 +42,6 @@ from dipeo_server.domains.execution.events import (
     StateChanged,
 )
 from dipeo_server.domains.execution.machine import (
-    checkpoints,
     fork_events,
     node_events,
     steering_events,
@@ -70,7 +67,6 @@ def begin(recorded: Recorded) -> ExecutionState:
         parent_id=event.parent_id,
         parent=event.parent,
         key=event.key,
-        checkpoint_policy=event.checkpoints,
         diagram_id=event.diagram_id,
         revision=event.revision,
         max_steps=event.max_steps,
@@ -130,8 +126,6 @@ def evolve(  # noqa: C901 - one case per event, each a single call.
             steering_events.status_changed(state, event, recorded.at)
         case ExecutionCompleted() | ExecutionFailed() | ExecutionAborted():
             _end(state, event, recorded.at)
-        case CheckpointSaved() | CheckpointFailed():
-            checkpoints.told(state, event)
         case ExecutionForked():
             fork_events.forked(state, event, recorded.at)
         case ExecutionStarted():
