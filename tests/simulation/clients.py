@@ -18,11 +18,17 @@ from dipeo_server.domains.execution.events import (
 )
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey, StartExecution
-from dipeo_server.domains.execution.signals import AbortRequested, BarrierDecided, ResumeRequested
+from dipeo_server.domains.execution.signals import (
+    AbortRequested,
+    BarrierDecided,
+    PersonSignal,
+    ResumeRequested,
+)
 from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import NotFound, Rejected, StorageError, Unavailable
 from dipeo_server.runtime.local import LocalRunner
 from tests.simulation.faults import CrashPoint, Fate
+from tests.simulation.meddling import Meddler
 from tests.simulation.oracles import Witness
 from tests.simulation.scenario import Person, Reader, RunPlan, Scenario
 
@@ -111,6 +117,7 @@ class RunClient:
         self.execution_id = ExecutionID("")
         self.is_accepted = asyncio.Event()
         self.errands: set[asyncio.Task[None]] = set()
+        self._meddler = Meddler(plan, outside.chance, self._signal)
 
     async def start(self) -> None:
         """Start the run at its time, whatever it takes, and once more to be sure."""
@@ -141,6 +148,12 @@ class RunClient:
         await asyncio.sleep(plan.abort_at)
         await self._signal("abort", "", AbortRequested("enough", "ann"), f"abort {plan.name}")
 
+    async def meddle(self) -> None:
+        """Do to the run whatever else people do."""
+        if self.plan.meddling:
+            await self.is_accepted.wait()
+            await self._meddler.meddle()
+
     async def look(self) -> None:
         """Look at the run now and then."""
         chance = self._outside.chance
@@ -168,7 +181,11 @@ class RunClient:
                 if self.plan.person is Person.MOODY:
                     self.send(self._decide(asked, 1))
             case ExecutionStatusChanged(after=ExecutionStatus.PAUSED):
-                self.send(self._resume(recorded.seq))
+                is_meddled = bool(self.plan.meddling)
+                meddler = self._meddler
+                self.send(
+                    meddler.let_go(recorded.seq) if is_meddled else self._resume(recorded.seq)
+                )
             case _:
                 pass
 
@@ -208,13 +225,19 @@ class RunClient:
         self,
         mutation: str,
         about: str,
-        signal: AbortRequested | BarrierDecided | ResumeRequested,
+        signal: PersonSignal,
         name: str,
     ) -> Rejected | None:
-        answer = await self._outside.insist(
-            mutation, about, lambda runner, key: runner.signal(self.execution_id, signal, key), name
-        )
-        if isinstance(answer, Rejected) and answer.code in ("IDEMPOTENCY_MISMATCH", "NOT_FOUND"):
+        witness = self._outside.witness
+
+        async def wish(runner: LocalRunner, key: IdempotencyKey) -> Accepted:
+            if mutation in {"resume", "step"} and name not in witness.answers:
+                witness.lets_go(self.execution_id)
+            return await runner.signal(self.execution_id, signal, key)
+
+        answer = await self._outside.insist(mutation, about, wish, name)
+        lost = () if mutation == "revoke" else ("NOT_FOUND",)
+        if isinstance(answer, Rejected) and answer.code in ("IDEMPOTENCY_MISMATCH", *lost):
             self._outside.witness.accuse(
                 "a repeated request is the same request", f"{name}: {answer}"
             )

@@ -17,6 +17,7 @@ from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import (
     Event,
     ExecutionStarted,
+    ExecutionStatusChanged,
     NodeCompleted,
     NodeReported,
     NodeStarted,
@@ -31,6 +32,7 @@ from dipeo_server.domains.execution.ports import (
     KeyedAnswer,
     LogRecord,
 )
+from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import StorageError, StorageFull
 from dipeo_server.storage.codec import EventCodec
 from dipeo_server.storage.memory import MemoryStore
@@ -117,11 +119,15 @@ class DiskHabits:
 
 @dataclass(slots=True)
 class Known:
-    """What the durable log of one execution says, for oracles that ask often."""
+    """What the durable log of one execution says, for oracles that ask often.
+
+    `released` is the last event with which it was paused no more.
+    """
 
     started: set[NodeRun] = field(default_factory=set)
     completed: set[tuple[str, int]] = field(default_factory=set)
     bodies: set[str] = field(default_factory=set)
+    released: Seq = Seq(0)
 
 
 @dataclass(slots=True)
@@ -211,6 +217,9 @@ class Disk:
             case NodeCompleted(node_run=run, output=envelope):
                 known.completed.add((run.node, run.occurrence))
                 known.bodies.add(str(self._body(recorded, envelope)))
+            case ExecutionStatusChanged(before=ExecutionStatus.PAUSED, after=after):
+                if after is not ExecutionStatus.PAUSED:
+                    known.released = recorded.seq
             case NodeReported(output=Envelope() as envelope):
                 known.bodies.add(str(self._body(recorded, envelope)))
             case _:

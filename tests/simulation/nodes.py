@@ -118,7 +118,7 @@ def _result(plan: RunPlan, behaviour: Behaviour, ctx: ExecutionContext) -> Handl
     value = value_of(ctx)
     if behaviour.type == "question":
         return WaitForPerson("answer", value)
-    if behaviour.type == "approval":
+    if behaviour.type == "barrier":
         return WaitForPerson("approval", value, timeout=60.0)
     if behaviour.is_large and behaviour.delay is None:
         value = value.ljust(LARGE_CHARACTERS, PADDING)

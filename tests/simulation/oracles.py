@@ -23,6 +23,7 @@ from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.runner import Accepted
 from dipeo_server.domains.execution.state import ExecutionView, view
 from dipeo_server.runtime.perform import ConcurrencyLimits
+from tests.simulation.control_oracles import early_decisions, pauses, winners
 from tests.simulation.faults import Disk, Known
 from tests.simulation.loop import Process
 
@@ -72,6 +73,8 @@ class Witness:
     effects: Counter[tuple[ExecutionID, NodeRun]] = field(default_factory=Counter)
     received: dict[str, list[Recorded]] = field(default_factory=lambda: defaultdict(list))
     aborted_at: dict[ExecutionID, float] = field(default_factory=dict)
+    paused_at: dict[ExecutionID, Seq] = field(default_factory=dict)
+    let_go_at: dict[ExecutionID, Seq] = field(default_factory=dict)
     read_by: dict[str, ExecutionID] = field(default_factory=dict)
     inside: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
@@ -98,6 +101,8 @@ class Witness:
         what = f"{self.name_of(execution_id)} {short(run)}"
         self.tell(f"p{process.number} enters {what} ({spec.type})")
         known = self.disk.known.get(execution_id, Known())
+        if self._is_held(execution_id):
+            self.accuse("a pause holds", f"{what} is entered")
         if visit(run) in known.completed:
             self.accuse("a completed visit is never entered again", what)
         may_be_ahead = spec.is_pure and self.mode is Durability.ADAPTIVE
@@ -115,6 +120,16 @@ class Witness:
                 self.accuse("abort stops", f"{what} went on")
 
         return Entry(leave)
+
+    def _is_held(self, execution_id: ExecutionID) -> bool:
+        """Was the pause of the run acknowledged, or of one that has started it, and is it on?"""
+        name = f"{self.name_of(execution_id)}/"
+        for other, since in self.paused_at.items():
+            released = self.disk.known.get(other, Known()).released
+            is_on = since > max(released, self.let_go_at.get(other, Seq(0)))
+            if is_on and name.startswith(f"{self.name_of(other)}/"):
+                return True
+        return False
 
     def _is_late(self, execution_id: ExecutionID, seconds: float) -> bool:
         """Was the run aborted longer ago than that?"""
@@ -173,6 +188,12 @@ class Witness:
         self.acks.append(Ack(execution_id, mutation, about, sequence))
         if mutation == "abort":
             self.aborted_at.setdefault(execution_id, self.now())
+        if mutation == "pause":
+            self.paused_at[execution_id] = max(sequence, self.paused_at.get(execution_id, Seq(0)))
+
+    def lets_go(self, execution_id: ExecutionID) -> None:
+        """A client is about to ask that a paused run goes on: from now on it may."""
+        self.let_go_at[execution_id] = self.disk.durable_seq(execution_id)
 
     def shown(self, seen: ExecutionView) -> None:
         """A client looks at an execution."""
@@ -201,7 +222,8 @@ Found = Iterable[Violation]
 
 def judge_log(name: str, log: Sequence[Recorded]) -> Found:
     """What holds for every log, ended or not."""
-    for judge in (_sequence, _terminal, _completions, _starts):
+    judges = (_sequence, _terminal, _completions, _starts, pauses, winners, early_decisions)
+    for judge in judges:
         for what in judge(log):
             yield Violation(judge.__name__.strip("_"), f"{name}: {what}")
 

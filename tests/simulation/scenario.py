@@ -35,7 +35,7 @@ SPECS: Mapping[str, NodeSpec] = {
     "ask": NodeSpec("ask", NodeProps, after_crash=AfterCrash.ASK),
     "fail": NodeSpec("fail", NodeProps, after_crash=AfterCrash.FAIL),
     "question": NodeSpec("question", NodeProps, after_crash=_RERUN, is_pure=True),
-    "approval": NodeSpec("approval", NodeProps, after_crash=_RERUN),
+    "barrier": NodeSpec("barrier", NodeProps, after_crash=_RERUN),
     CHILD: NodeSpec(CHILD, NodeProps, after_crash=_RERUN, holds_slot=False),
     "condition": NodeSpec(
         "condition", NodeProps, _BOTH, after_crash=_RERUN, is_pure=True, branches=True
@@ -88,6 +88,18 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
+class Meddling:
+    """Somebody does something to a run, so many seconds behind its start; `luck` says with what.
+
+    `kind` is "pause", "break", "early" or "revoke".
+    """
+
+    kind: str
+    at: float
+    luck: float
+
+
+@dataclass(frozen=True, slots=True)
 class RunPlan:
     """One execution, known to its nodes by its name, which is a variable of the run.
 
@@ -106,6 +118,7 @@ class RunPlan:
     start_at: float = 0.0
     abort_at: float | None = None
     readers: tuple[Reader, ...] = ()
+    meddling: tuple[Meddling, ...] = ()
     cap: int = ITERATIONS_MAX
     specs: Mapping[str, NodeSpec] = field(default_factory=lambda: SPECS)
 
@@ -202,7 +215,7 @@ def _few(chance: random.Random, most: int) -> int:
 def _run_plan(chance: random.Random, name: str) -> RunPlan:
     is_comparable = chance.random() < 0.6
     sketch, script, failures = _sketch(chance, is_comparable=is_comparable)
-    types = _HARMLESS if is_comparable else (*_HARMLESS, "fail", "approval")
+    types = _HARMLESS if is_comparable else (*_HARMLESS, "fail", "barrier")
     behaviours = tuple(
         _behaviour(chance, _TYPES.get(kind, types), may_wait=kind in ("plain", "endpoint"))
         for kind in sketch.kinds
@@ -263,7 +276,7 @@ def _sketch(chance: random.Random, *, is_comparable: bool) -> tuple[Sketch, Scri
 
 def _behaviour(chance: random.Random, types: tuple[str, ...], *, may_wait: bool) -> Behaviour:
     type_ = chance.choice(types)
-    if type_ in ("question", "approval", CHILD):
+    if type_ in ("question", "barrier", CHILD):
         return Behaviour(type_)
     trouble = chance.random()
     return Behaviour(

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ import pytest
 from dipeo_server.domains.diagram.model import DomainNode
 from dipeo_server.domains.execution.context import ExecutionContext
 from dipeo_server.domains.execution.events import (
+    BarrierResolved,
     Durability,
+    EarlyDecisionChanged,
     ExecutionCompleted,
+    ExecutionStatusChanged,
     NodeCompleted,
     NodeStarted,
     Recorded,
@@ -22,10 +26,12 @@ from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.output import HandlerResult, TokenUsage, create_node_output
 from dipeo_server.domains.execution.ports import ExecutionSummary, IdempotentAnswer, KeyedAnswer
 from dipeo_server.domains.execution.registry import AnyHandler
+from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.runtime.perform import ConcurrencyLimits
 from tests.simulation.faults import Disk, DiskHabits, FaultyStore
+from tests.simulation.meddling import controlled
 from tests.simulation.oracles import judge_log
-from tests.simulation.scenario import SPECS, Scenario, scenario
+from tests.simulation.scenario import SPECS, Meddling, Scenario, scenario
 from tests.simulation.world import Plants, World, simulate
 
 SEEDS_MAX = 60
@@ -198,6 +204,35 @@ def test_handlers_that_go_on_behind_an_abort_are_noticed() -> None:
     assert oracle in accused(plants, Durability.ADAPTIVE, oracle, aborted)
 
 
+def again(handler: AnyHandler) -> AnyHandler:
+    """Comes back to the node when it has long been done."""
+
+    async def handle(node: DomainNode[Any], ctx: ExecutionContext) -> HandlerResult:
+        async def once_more() -> None:
+            for _ in range(20):
+                await asyncio.sleep(0.1)
+                await handler(node, ctx)
+
+        asyncio.get_running_loop().create_task(once_more())
+        return await handler(node, ctx)
+
+    return handle
+
+
+def paused(world: Scenario) -> Scenario:
+    """Somebody pauses every run at once."""
+    runs = tuple(
+        replace(plan, meddling=(Meddling("pause", 0.0, 0.9),), is_comparable=False)
+        for plan in world.runs
+    )
+    return kept(replace(world, runs=runs))
+
+
+def test_handlers_that_begin_behind_a_pause_are_noticed() -> None:
+    plants, oracle = Plants(handlers=again), "a pause holds"
+    assert oracle in accused(plants, Durability.ADAPTIVE, oracle, paused)
+
+
 async def skipping(events: AsyncGenerator[Recorded, None]) -> AsyncGenerator[Recorded, None]:
     async with aclosing(events):
         async for recorded in events:
@@ -263,6 +298,23 @@ def a_log() -> list[Recorded]:
     raise AssertionError("no run completed")
 
 
+@cache
+def a_held_log() -> list[Recorded]:
+    """The log of a run that was paused, where somebody decided ahead of time, to its end."""
+    wanted = {BarrierResolved, EarlyDecisionChanged, ExecutionStatusChanged, NodeCompleted}
+    for seed in range(SEEDS_MAX):
+        world = World(controlled(scenario(seed, Durability.STRICT)))
+        world.run()
+        for log in world.disk.logs.values():
+            kinds = {type(each.event) for each in log}
+            is_paused = any(
+                isinstance(e.event, ExecutionStatusChanged) and e.event.cause for e in log
+            )
+            if wanted <= kinds and is_paused and log[-1].is_terminal:
+                return log
+    raise AssertionError("no run was held and decided ahead of time")
+
+
 def first(log: list[Recorded], kind: type) -> int:
     return next(place for place, each in enumerate(log) if isinstance(each.event, kind))
 
@@ -289,3 +341,47 @@ def test_a_spoilt_log_is_noticed(
     log = a_log()
     assert list(judge_log("run", log)) == []
     assert oracle in {each.oracle for each in judge_log("run", spoil(log))}
+
+
+def pausing(log: list[Recorded]) -> int:
+    """Where a run is paused first."""
+    return next(
+        place
+        for place, each in enumerate(log)
+        if isinstance(each.event, ExecutionStatusChanged)
+        and each.event.after is ExecutionStatus.PAUSED
+    )
+
+
+@pytest.mark.parametrize(
+    "spoil, oracle",
+    [
+        (
+            lambda log: [
+                *log[: pausing(log) + 1],
+                log[first(log, NodeStarted)],
+                *log[pausing(log) + 1 :],
+            ],
+            "pauses",
+        ),
+        (lambda log: [*log, log[first(log, BarrierResolved)]], "winners"),
+        (lambda log: [*log, log[last(log, EarlyDecisionChanged)]], "early_decisions"),
+        (
+            lambda log: [
+                *log[: last(log, EarlyDecisionChanged)],
+                *log[last(log, EarlyDecisionChanged) + 1 :],
+            ],
+            "early_decisions",
+        ),
+    ],
+)
+def test_a_spoilt_log_of_a_held_run_is_noticed(
+    spoil: Callable[[list[Recorded]], list[Recorded]], oracle: str
+) -> None:
+    log = a_held_log()
+    assert list(judge_log("run", log)) == []
+    assert oracle in {each.oracle for each in judge_log("run", spoil(log))}
+
+
+def last(log: list[Recorded], kind: type) -> int:
+    return max(place for place, each in enumerate(log) if isinstance(each.event, kind))

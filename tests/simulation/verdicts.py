@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dipeo_server.domains.execution.blobs import Blobs
 from dipeo_server.domains.execution.events import (
     BarrierResolved,
+    EarlyDecisionChanged,
     Event,
     ExecutionAborted,
     ExecutionStarted,
@@ -44,6 +45,7 @@ def judge(scenario: Scenario, witness: Witness) -> Found:
         yield from _abort_stops(names[execution_id], log)
         yield from _ends_with_its_parent(names[execution_id], log, logs)
         yield from _results_have_effects(witness, execution_id, log)
+    yield from _aborts_win(witness)
     for ack in witness.acks:
         yield from _is_kept(ack, names, logs.get(ack.execution_id, []))
     for reader, execution_id in witness.read_by.items():
@@ -80,13 +82,34 @@ def _is_it(ack: Ack, event: Event) -> bool:
             return True
         case "abort", ExecutionStatusChanged(ending=ending):
             return ending is not None and ending.cause == "abort"
-        case "resume", ExecutionStatusChanged(reason="resumed"):
-            return True
         case "decide", BarrierResolved(node_run=run, status=status):
             about = f"{run.node}#{run.occurrence}"
             return ack.about.startswith(f"{about} ") and ack.about.endswith(status.value)
         case _:
-            return False
+            return _is_steering(ack, event)
+
+
+def _is_steering(ack: Ack, event: Event) -> bool:
+    match ack.mutation, event:
+        case "pause", ExecutionStatusChanged(after=after):
+            return after is ExecutionStatus.PAUSED
+        case "resume", ExecutionStatusChanged(reason=reason):
+            return reason == "resumed"
+        case "step", ExecutionStatusChanged(step=step):
+            return step is not None
+        case "early", EarlyDecisionChanged(node=node, change=change):
+            return (ack.about, change) == (node, "recorded")
+        case _:  # Breakpoints may have been so already; what is revoked, every log is asked.
+            return ack.mutation in {"break", "revoke"}
+
+
+def _aborts_win(witness: Witness) -> Found:
+    """Whoever was told that a run is aborted finds it so."""
+    for execution_id in witness.aborted_at:
+        log = witness.disk.logs[execution_id]
+        if log[-1].is_terminal and not isinstance(log[-1].event, ExecutionAborted):
+            what = f"{witness.name_of(execution_id)} ended with {type(log[-1].event).__name__}"
+            yield Violation("an abort wins", what)
 
 
 def _abort_stops(name: str, log: Log) -> Found:

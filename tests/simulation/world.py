@@ -268,7 +268,7 @@ class World:
         )
         clients = [RunClient(outside, plan) for plan in self.scenario.runs]
         for client in clients:
-            for errand in (client.start(), client.abort(), client.look()):
+            for errand in (client.start(), client.abort(), client.look(), client.meddle()):
                 client.send(errand)
         readers = {
             (client.plan.name, number): self.loop.create_task(follow(outside, client, number))
