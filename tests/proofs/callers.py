@@ -79,7 +79,8 @@ class SocketCaller:
     async def ask(self, query: str, **variables: Any) -> Answer:
         """The one field of the answer's `data`."""
         number = str(next(self._numbers))
-        answer = self._open[number] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._open[number] = answer
         payload = {"query": query, "variables": variables}
         try:
             await self._socket.send(
