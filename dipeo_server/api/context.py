@@ -21,7 +21,7 @@ from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, Seq
 from dipeo_server.domains.execution.runner import Runner
 from dipeo_server.domains.execution.state import ExecutionView
-from dipeo_server.errors import DipeoError
+from dipeo_server.errors import DipeoError, LimitExceeded
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -43,6 +43,7 @@ class ApiLimits:
     root_fields: int = 20
     mutations: int = 10
     pictures: int = 20
+    past_events: int = 500_000
     body_bytes: int = 1024 * 1024
     body_seconds: float = 10.0
     operation_seconds: float = 30.0
@@ -120,7 +121,8 @@ class Connection:
 class OperationContext:
     """One operation's view of the server; made anew for each, also on a socket.
 
-    `operation_name` is the one that the client gave, if it did; `pictures` counts what it drew.
+    `operation_name` is the one that the client gave, if it did; `pictures` counts what it drew,
+    `past_events` what it read to look back; `histories` are by run and last sequence.
     """
 
     def __init__(
@@ -137,25 +139,34 @@ class OperationContext:
         self.library = connection.services.library
         self.principal = connection.principal
         self.pictures = 0
+        self.past_events = 0
         self.views = OncePerKey(self.runner.view)
         self.histories = OncePerKey(self._history)
         self.diagrams = OncePerKey(self.library.find)
         self.revisions = OncePerKey(self._revision)
 
+    def spend_events(self, count: int) -> None:
+        """Note that a resolver reads so many events for what was; any one log may be read.
+
+        Raises LimitExceeded.
+        """
+        limit = self.services.limits.past_events
+        if self.past_events and self.past_events + count > limit:
+            message = f"An operation may read at most {limit} events to look back."
+            raise LimitExceeded(message, hint="Ask for less of the past at once.")
+        self.past_events += count
+
     async def fresh_view(self, execution_id: ExecutionID) -> ExecutionView | None:
         """The execution behind what this operation has just changed."""
         self.views.forget(execution_id)
-        self.histories.forget(execution_id)
         return await self.views.load(execution_id)
 
     async def _revision(self, key: tuple[DiagramID, int]) -> StoredRevision | None:
         return await self.library.revision(*key)
 
-    async def _history(self, execution_id: ExecutionID) -> History:
-        """The folded log up to the state that this operation shows."""
-        view = await self.views.load(execution_id)
-        upto = view.last_seq if view is not None else Seq(0)
-        return fold(await read_log(self.runner, execution_id, upto))
+    async def _history(self, moment: tuple[ExecutionID, Seq]) -> History:
+        """The folded log of a run, up to the state that is shown."""
+        return fold(await read_log(self.runner, *moment))
 
 
 async def read_log(

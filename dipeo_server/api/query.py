@@ -227,7 +227,7 @@ async def _part(context: OperationContext, view: ExecutionView, part: ids.PartID
             found = next((each for each in view.barriers if each.id == part.barrier), None)
             return barrier(found, view.id) if found is not None else None
         case ids.Kind.ENVELOPE:
-            return await output_of(context, view.id, part.node, part.occurrence)
+            return await output_of(context, view, part.node, part.occurrence)
         case ids.Kind.REVISION:
             is_inline = view.diagram_id is None and not part.node and not part.occurrence
             return await run_revision(view, context) if is_inline else None

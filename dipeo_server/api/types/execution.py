@@ -13,8 +13,9 @@ from dipeo_server.api.ids import Kind, PartID
 from dipeo_server.api.types.arguments import After, AnyBarrierStatus, First, RevisionNumber
 from dipeo_server.api.types.described import computed, object_type
 from dipeo_server.api.types.diagram import Graph
-from dipeo_server.api.types.execution_facts import ExecutionFacts, whole_of
+from dipeo_server.api.types.execution_facts import whole_of
 from dipeo_server.api.types.inputs import Filter, execution_query
+from dipeo_server.api.types.looking_back import LookingBack, Place, as_of
 from dipeo_server.api.types.node_state import duration
 from dipeo_server.api.types.outcome import execution_error, stored_error, token_usage
 from dipeo_server.api.types.paging import (
@@ -41,7 +42,7 @@ from dipeo_server.errors import NotFound
 
 
 @object_type
-class ExecutionStateType(ExecutionFacts, Node):
+class ExecutionStateType(LookingBack, Node):
     """One run.
 
     Subscribe with `after: lastSequence` to go on from this snapshot without gap or duplicate.
@@ -72,6 +73,11 @@ class ExecutionStateType(ExecutionFacts, Node):
             for record in view.barriers
             if status is None or record.status is status
         ]
+
+    @computed
+    async def state_at(self, info: Info, sequence: Place) -> ExecutionStateType | None:
+        """The run as it stood behind one event of its log, without anything that came after it."""
+        return await as_of(self, sequence, info.context)
 
     @computed
     async def parent(self, info: Info) -> ExecutionStateType | None:

@@ -8,7 +8,8 @@ import strawberry
 from strawberry.scalars import JSON
 
 from dipeo_server.api.context import Info, OperationContext
-from dipeo_server.api.types.actions import available_actions
+from dipeo_server.api.history import History
+from dipeo_server.api.types.actions import available_actions, past_actions
 from dipeo_server.api.types.arguments import (
     AfterLine,
     AfterSequence,
@@ -47,7 +48,10 @@ from dipeo_server.errors import NotFound
 
 @object_type
 class ExecutionFacts:
-    """What a run tells about itself; the base of `ExecutionState`."""
+    """What a run tells about itself; the base of `ExecutionState`.
+
+    `as_of` is the time of its last event where an earlier state is shown, else None.
+    """
 
     status: ExecutionStatus = strawberry.field(description="Where it stands.")
     is_active: bool = strawberry.field(description="Has it not ended?")
@@ -59,6 +63,7 @@ class ExecutionFacts:
     last_sequence: Seq = strawberry.field(description="Its last event in this snapshot.")
     execution_id: strawberry.Private[ExecutionID]
     view: strawberry.Private[ExecutionView | None]
+    as_of: strawberry.Private[datetime | None] = None
 
     @computed
     async def variables(self, info: Info) -> JSON:
@@ -68,9 +73,10 @@ class ExecutionFacts:
     @computed
     async def available_actions(self, info: Info) -> list[ExecutionAction]:
         """What can be done to it now; whether a node is in the state for it, the answer tells."""
-        if self.status.is_terminal:
+        if self.status.is_terminal and self.as_of is None:
             return [ExecutionAction.FORK]
-        return available_actions(await self.loaded_view(info))
+        view = await self.loaded_view(info)
+        return available_actions(view) if self.as_of is None else past_actions(view)
 
     @computed
     async def pause_reason(self, info: Info) -> str | None:
@@ -92,7 +98,7 @@ class ExecutionFacts:
     @computed
     async def early_decisions(self, info: Info) -> list[EarlyDecision]:
         """Decisions on barriers to come that can still be used, oldest first."""
-        view, now = await self.loaded_view(info), info.context.services.now()
+        view, now = await self.loaded_view(info), self.as_of or info.context.services.now()
         return [
             early_decision(made, view.id)
             for made in view.early_decisions
@@ -152,7 +158,7 @@ class ExecutionFacts:
         made = view.outputs.get(node_key)
         if occurrence is None or (made is not None and made.occurrence == occurrence):
             return envelope(made, view.id, created_at_of(view)) if made is not None else None
-        return await output_of(info.context, view.id, node_key, occurrence)
+        return await output_of(info.context, view, node_key, occurrence)
 
     @computed
     async def events(
@@ -163,7 +169,10 @@ class ExecutionFacts:
     ) -> ExecutionEventConnection:
         """Its log, a page at a time."""
         behind = after if isinstance(after, int) else Seq(0)
-        return await event_page(info.context, self.execution_id, first=first, after=behind)
+        upto = None if self.as_of is None else self.last_sequence
+        return await event_page(
+            info.context, self.execution_id, first=first, after=behind, upto=upto
+        )
 
     @computed
     async def logs(
@@ -181,12 +190,12 @@ class ExecutionFacts:
     @computed
     async def metrics(self, info: Info) -> ExecutionMetrics:
         """How it went, as figures."""
-        return execution_metrics(await info.context.histories.load(self.execution_id))
+        return execution_metrics(await self._history(info))
 
     @computed
     async def timeline(self, info: Info) -> list[TimelineEntry]:
         """Every attempt of every visit, in the order of their starts."""
-        history = await info.context.histories.load(self.execution_id)
+        history = await self._history(info)
         return [timeline_entry(run) for run in history.runs]
 
     @computed
@@ -195,6 +204,10 @@ class ExecutionFacts:
         view = await self.loaded_view(info)
         specs = info.context.services.specs
         return await rendered(lambda: compose_run(view, specs), format, info.context)
+
+    async def _history(self, info: Info) -> History:
+        view = await self.loaded_view(info)
+        return await info.context.histories.load((view.id, view.last_seq))
 
     async def loaded_view(self, info: Info) -> ExecutionView:
         """What this snapshot was made from; loaded where a list did not need it."""
@@ -206,7 +219,9 @@ class ExecutionFacts:
 
 def whole_of(view: ExecutionView, context: OperationContext) -> Whole:
     """What the node states of a run share."""
-    return Whole(view, created_at_of(view), lambda: context.histories.load(view.id))
+    return Whole(
+        view, created_at_of(view), lambda: context.histories.load((view.id, view.last_seq))
+    )
 
 
 def created_at_of(view: ExecutionView) -> datetime:

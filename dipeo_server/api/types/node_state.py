@@ -211,11 +211,11 @@ def node_state(key: str, stood: state.NodeState, whole: Whole) -> NodeState:
 
 
 async def output_of(
-    context: OperationContext, execution_id: ExecutionID, node: str, occurrence: int
+    context: OperationContext, view: ExecutionView, node: str, occurrence: int
 ) -> Envelope | None:
     """What one visit gave, from the log."""
-    history = await context.histories.load(execution_id)
+    history = await context.histories.load((view.id, view.last_seq))
     for run in reversed(history.runs_of(node)):
         if run.node_run.occurrence == occurrence and run.output is not None:
-            return node_run(run, execution_id).output
+            return node_run(run, view.id).output
     return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dipeo_server.api.context import OperationContext, read_log
 from dipeo_server.api.history import Before
 from dipeo_server.api.types.event_bases import ExecutionEvent
@@ -55,11 +57,19 @@ class Teller:
 
 
 async def event_page(
-    context: OperationContext, execution_id: ExecutionID, *, first: int | None, after: Seq
+    context: OperationContext,
+    execution_id: ExecutionID,
+    *,
+    first: int | None,
+    after: Seq,
+    upto: Seq | None = None,
 ) -> ExecutionEventConnection:
-    """At most `first` events behind `after`. Raises InvalidInput."""
+    """At most `first` events behind `after`, up to `upto`. Raises InvalidInput."""
     size = page_size(first, default=EVENTS_DEFAULT, maximum=EVENTS_MAX, name="first")
-    found = await context.runner.read_events(execution_id, after=after, limit=size + 1)
+    limit = size + 1 if upto is None else min(size + 1, upto - after)
+    found: Sequence[Recorded] = ()
+    if limit > 0:
+        found = await context.runner.read_events(execution_id, after=after, limit=limit)
     teller = Teller(context.runner, execution_id, after)
     nodes = [await teller.tell(recorded) for recorded in found[:size]]
     return ExecutionEventConnection(

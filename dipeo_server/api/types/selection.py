@@ -20,6 +20,8 @@ NEEDS_VIEW = frozenset(
         "metrics",
         "timeline",
         "render",
+        "dependencyGraph",
+        "executionGraph",
         "breakpoints",
         "maxSteps",
         "maxTokens",

@@ -1,0 +1,172 @@
+"""Reading logs for what was: page by page, and beside the event loop where a log is long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from dipeo_server.api.context import PAGE_EVENTS, OperationContext
+from dipeo_server.domains.execution.events import Recorded
+from dipeo_server.domains.execution.graph import Branch, Branches, ExecutionGraph, Walk, join
+from dipeo_server.domains.execution.history import HistoryEntry, MergedHistory
+from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.domains.execution.machine.evolve import begin, evolve
+from dipeo_server.domains.execution.ports import ExecutionQuery
+from dipeo_server.domains.execution.state import ExecutionState, ExecutionView, view
+from dipeo_server.errors import InvalidInput, LimitExceeded, NotFound
+
+INLINE_EVENTS: Final = 5_000
+"""Longer logs are folded in a thread, so that nobody else waits for it."""
+
+STATES_MAX: Final = 10_000
+RUNS_MAX: Final = 200
+_PAGE_RUNS: Final = 100
+
+_NARROW: Final = "Ask for a part of it, with `after` and `upTo`."
+
+
+def check_sequence(execution_id: ExecutionID, sequence: Seq, last: Seq) -> None:
+    """Raises InvalidInput for a sequence that the log does not have."""
+    if not 1 <= sequence <= last:
+        events = "event 1" if last == 1 else f"events 1 to {last}"
+        raise InvalidInput(
+            f"There is no event {sequence} in {execution_id}.", hint=f"Its log has {events}."
+        )
+
+
+async def walk(
+    context: OperationContext,
+    execution_id: ExecutionID,
+    observe: Callable[[Recorded], None],
+    *,
+    upto: Seq,
+    after: Seq = Seq(0),
+) -> None:
+    """Tell `observe` the events behind `after` up to `upto`, in order.
+
+    Raises LimitExceeded where the operation has read more than it may.
+    """
+    context.spend_events(max(0, upto - after))
+    is_long = upto - after > INLINE_EVENTS
+
+    def observe_all(page: Sequence[Recorded]) -> None:
+        for recorded in page:
+            observe(recorded)
+
+    while after < upto:
+        limit = min(PAGE_EVENTS, upto - after)
+        page = await context.runner.read_events(execution_id, after=after, limit=limit)
+        if not page:
+            return
+        if is_long:
+            await asyncio.to_thread(observe_all, page)
+        else:
+            observe_all(page)
+        after = page[-1].seq
+
+
+async def past_view(
+    context: OperationContext, execution_id: ExecutionID, sequence: Seq
+) -> tuple[ExecutionView, datetime | None]:
+    """The run as it stood behind that event, and the time of it. Raises LimitExceeded."""
+    fold = _Fold()
+    await walk(context, execution_id, fold.observe, upto=sequence)
+    if fold.state is None or fold.state.last_seq != sequence:
+        raise NotFound(f"The log of {execution_id} has no event {sequence} any more.")
+    # The first events of a fork are those of its origin, and told of it all the same.
+    return replace(view(fold.state), id=execution_id), fold.state.last_at
+
+
+async def merged(
+    context: OperationContext, execution_id: ExecutionID, upto: Seq
+) -> tuple[HistoryEntry, ...]:
+    """The merged history of the log up to that event. Raises LimitExceeded."""
+    history = MergedHistory()
+    await walk(context, execution_id, history.observe, upto=upto)
+    return history.entries()
+
+
+class _Fold:
+    """A state, folded event by event."""
+
+    def __init__(self) -> None:
+        self.state: ExecutionState | None = None
+
+    def observe(self, recorded: Recorded) -> None:
+        self.state = begin(recorded) if self.state is None else evolve(self.state, recorded)
+
+
+# --- the execution graph -------------------------------------------------------------------------
+
+
+async def execution_graph(
+    context: OperationContext, run: ExecutionView, *, after: Seq, upto: Seq
+) -> ExecutionGraph:
+    """The graph of a run, its origins and all their forks, of the events (after, upto] of each.
+
+    Raises LimitExceeded where there are too many runs or states.
+    """
+    lasts: dict[ExecutionID, Seq] = {}
+    branches = Branches(await _branches(context, run, lasts))
+    left_at = branches.left_at()
+    walks = {
+        branch.execution_id: Walk(branch, left_at.get(branch.execution_id, frozenset()))
+        for branch in branches
+    }
+    for branch in branches:
+        own = branch.execution_id
+        begins, ends = max(branch.forked_at, after), min(lasts[own], upto)
+        if begins < ends:
+            await walk(context, own, walks[own].observe, after=Seq(begins), upto=Seq(ends))
+        count = sum(len(each) for each in walks.values())
+        if count > STATES_MAX:
+            message = f"The execution graph has more than {STATES_MAX} states."
+            raise LimitExceeded(message, hint=_NARROW)
+    return join(run.id, branches, {own: each.states() for own, each in walks.items()})
+
+
+async def _branches(
+    context: OperationContext, run: ExecutionView, lasts: dict[ExecutionID, Seq]
+) -> list[Branch]:
+    """The run's first origin and all forks below it; `lasts` gets the last event of each."""
+    root = run
+    while root.fork_of is not None:
+        origin = await context.views.load(root.fork_of)
+        if origin is None:
+            break
+        root = origin
+    found = [Branch(root.id, forked_at=_begin(root))]
+    lasts[root.id] = root.last_seq
+    for branch in found:  # It grows meanwhile.
+        await _add_forks(context, branch.execution_id, found, lasts)
+        if len(found) > RUNS_MAX:
+            message = f"The execution graph has more than {RUNS_MAX} runs."
+            raise LimitExceeded(message, hint="`children` lists the forks of a run, page by page.")
+    lasts[run.id] = run.last_seq
+    return found
+
+
+def _begin(root: ExecutionView) -> Seq:
+    """Where a run begins whose origin is not kept any more: behind what it has of it."""
+    return Seq(0) if root.fork_of is None else root.forked_at or Seq(0)
+
+
+async def _add_forks(
+    context: OperationContext,
+    origin: ExecutionID,
+    found: list[Branch],
+    lasts: dict[ExecutionID, Seq],
+) -> None:
+    query = ExecutionQuery(parent_id=origin, first=_PAGE_RUNS)
+    while len(found) <= RUNS_MAX:
+        page = await context.runner.list_executions(query)
+        for row in page.items:
+            if row.fork_of == origin and row.forked_at is not None:
+                found.append(Branch(row.id, origin, row.forked_at))
+                lasts[row.id] = row.last_seq
+        if not page.has_next:
+            return
+        query = replace(query, after=page.items[-1].id)
