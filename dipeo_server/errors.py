@@ -114,6 +114,12 @@ class DamagedLog(StorageError):
         self.seq = seq
 
 
+class DamagedCheckpoint(StorageError):
+    """A checkpoint is not what was written; the log it was taken of may well be."""
+
+    is_lasting = True
+
+
 class BlobMissing(StorageError):
     """A large value that the log refers to is not there."""
 

@@ -15,6 +15,8 @@ FIELDS: Final[Mapping[str, str]] = {
     "BranchCompleted": f"{_VISIT} branch isSuccess duration error",
     "BreakpointHit": f"{_VISIT} when",
     "BreakpointsChanged": "breakpoints actor",
+    "CheckpointFailed": "trigger message",
+    "CheckpointSaved": "checkpointId at trigger sizeBytes",
     "EarlyDecisionChanged": f"decisionId {_VISIT} change actor",
     "ExecutionAborted": f"{_FIGURES} reason actor",
     "ExecutionCompleted": f"{_FIGURES} observedErrors",

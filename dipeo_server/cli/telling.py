@@ -136,4 +136,5 @@ _WORDINGS: Final[Mapping[str, Callable[[Event], str | None]]] = {
     ),
     "LimitRaised": _limit_raised,
     "BranchCompleted": _branch_completed,
+    "CheckpointFailed": lambda event: _line("no checkpoint", event["trigger"], event["message"]),
 }

@@ -119,7 +119,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        names = (field.name for field in fields(value) if not field.name.startswith("_"))
+        return {name: getattr(value, name) for name in names}  # As orjson does.
     message = f"{type(value).__name__} is not JSON"
     raise TypeError(message)
 

@@ -11,6 +11,7 @@ from strawberry.types.enum import has_enum_definition
 
 from dipeo_server.domains.diagram.executable import AfterCrash, EdgeKind, FanOut, JoinPolicy
 from dipeo_server.domains.diagram.problem import Severity
+from dipeo_server.domains.execution.checkpoint import CheckpointPreset, CheckpointTrigger
 from dipeo_server.domains.execution.envelope import ContentType
 from dipeo_server.domains.execution.events import BarrierAction, Durability, ErrorStrategy
 from dipeo_server.domains.execution.interventions import BreakpointWhen, PauseMode
@@ -193,6 +194,30 @@ describe(
     {
         BreakpointWhen.BEFORE: "Before the node starts.",
         BreakpointWhen.AFTER: "After the node has ended, before what depends on it starts.",
+    },
+)
+describe(
+    CheckpointTrigger,
+    "What a checkpoint is taken for.",
+    {
+        CheckpointTrigger.ON_REQUEST: "Somebody asked for it: `saveCheckpoint`.",
+        CheckpointTrigger.BARRIER_RESOLVED: "A barrier was decided, by whomever or by its timeout.",
+        CheckpointTrigger.HUMAN_DECISION: "Somebody decided, steered the run or did it by hand.",
+        CheckpointTrigger.ADAPTIVE: (
+            "Enough would have to be done again: one for each millisecond and each token, 10,000 "
+            "for a node with effects, and 100 are enough."
+        ),
+        CheckpointTrigger.EVERY_STEP: "A node has ended.",
+        CheckpointTrigger.EXECUTION_COMPLETED: "The run is about to end, however.",
+    },
+)
+describe(
+    CheckpointPreset,
+    "A usual choice of when checkpoints are taken; `saveCheckpoint` takes one with any of them.",
+    {
+        CheckpointPreset.CONSERVATIVE: "BARRIER_RESOLVED, HUMAN_DECISION and EXECUTION_COMPLETED.",
+        CheckpointPreset.MINIMAL: "BARRIER_RESOLVED and EXECUTION_COMPLETED.",
+        CheckpointPreset.MANUAL: "ON_REQUEST alone.",
     },
 )
 describe(

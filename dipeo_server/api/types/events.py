@@ -20,6 +20,7 @@ from dipeo_server.api.types.steering import (
     LimitRaised,
     NodeOutputSet,
 )
+from dipeo_server.domains.execution.checkpoint import CheckpointTrigger
 from dipeo_server.domains.execution.ids import Seq
 from dipeo_server.domains.execution.status import ExecutionStatus, NodeExecutionStatus
 
@@ -198,6 +199,26 @@ class RunnerRestarted(ExecutionEvent):
 
 
 @object_type
+class CheckpointSaved(ExecutionEvent):
+    """The state behind an event is kept: with it the log need not be folded from its beginning."""
+
+    checkpoint_id: strawberry.ID = strawberry.field(description="The checkpoint's id.")
+    at: Seq = strawberry.field(description="Behind which event.")
+    trigger: CheckpointTrigger = strawberry.field(description="What it was taken for.")
+    size_bytes: int = strawberry.field(
+        description="What it takes: less than the state where it is a difference to the one before."
+    )
+
+
+@object_type
+class CheckpointFailed(ExecutionEvent):
+    """A checkpoint could not be taken; the run goes on without it, and loses nothing but time."""
+
+    trigger: CheckpointTrigger = strawberry.field(description="What it should have been taken for.")
+    message: str = strawberry.field(description="Why.")
+
+
+@object_type
 class ExecutionCompleted(ExecutionEvent):
     """The run ended well."""
 
@@ -251,6 +272,8 @@ EVENT_TYPES = (
     BreakpointHit,
     LimitRaised,
     RunnerRestarted,
+    CheckpointSaved,
+    CheckpointFailed,
     ExecutionCompleted,
     ExecutionFailed,
     ExecutionAborted,

@@ -27,6 +27,8 @@ _OfVisit: TypeAlias = (
     | facts.ResultDiscarded
 )
 
+_OfCheckpoint: TypeAlias = facts.CheckpointSaved | facts.CheckpointFailed
+
 
 class Translator:
     """Gives the events of one execution to clients; `revision` is that of the diagram it runs."""
@@ -70,9 +72,14 @@ class Translator:
         )
 
     def _further(
-        self, fact: steered.Steering | facts.NodeSkipped | _OfVisit, head: Head, before: Before
+        self,
+        fact: steered.Steering | facts.NodeSkipped | _OfCheckpoint | _OfVisit,
+        head: Head,
+        before: Before,
     ) -> ExecutionEvent:
         match fact:
+            case facts.CheckpointSaved() | facts.CheckpointFailed():
+                return _of_checkpoint(fact, head)
             case facts.NodeSkipped(node=node):
                 return events.NodeSkipped(
                     **head,
@@ -269,3 +276,19 @@ def node_key_of(recorded: Recorded) -> str | None:
     if run is None and isinstance(fact, facts.ObservedError):
         return fact.failure.node
     return run.node if run else None
+
+
+def _of_checkpoint(fact: _OfCheckpoint, head: Head) -> ExecutionEvent:
+    match fact:
+        case facts.CheckpointSaved():
+            return events.CheckpointSaved(
+                **head,
+                checkpoint_id=strawberry.ID(fact.checkpoint_id),
+                at=fact.at,
+                trigger=fact.trigger,
+                size_bytes=fact.size_bytes,
+            )
+        case facts.CheckpointFailed(trigger=trigger, message=message):
+            return events.CheckpointFailed(**head, trigger=trigger, message=message)
+        case _ as unreachable:
+            assert_never(unreachable)

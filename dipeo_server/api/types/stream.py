@@ -47,6 +47,8 @@ ExecutionStreamItem: TypeAlias = Annotated[
     | steering.BreakpointHit
     | steering.LimitRaised
     | events.RunnerRestarted
+    | events.CheckpointSaved
+    | events.CheckpointFailed
     | events.ExecutionCompleted
     | events.ExecutionFailed
     | events.ExecutionAborted

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from dipeo_server.domains.execution.blobs import BlobRef
+from dipeo_server.domains.execution.ids import Seq
 from dipeo_server.errors import InvalidInput
 
 
@@ -31,7 +32,8 @@ class Envelope:
 
     `body` is any JSON value; None where it is so large that it lies in `blob`, outside the log.
     Where the node fired several ports, `meta["by_port"]` is true and the body maps each port to
-    its value.
+    its value. Where it is in a state `seq` is the event of the log that it came with, which
+    belongs neither to its value nor to what is written.
     """
 
     id: str
@@ -42,6 +44,16 @@ class Envelope:
     meta: Mapping[str, Any] = field(default_factory=dict)
     timestamp: datetime | None = None
     blob: BlobRef | None = None
+    _seq: Seq | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def seq(self) -> Seq | None:
+        """The event of the log that holds it; None before it is in one."""
+        return self._seq
+
+    def told_by(self, seq: Seq) -> Envelope:
+        """The same envelope, as that event of the log holds it."""
+        return replace(self, _seq=seq)
 
     @property
     def node_id(self) -> str:

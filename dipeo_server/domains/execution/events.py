@@ -12,6 +12,11 @@ from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
+from dipeo_server.domains.execution.checkpoint import (
+    CheckpointFailed,
+    CheckpointPolicy,
+    CheckpointSaved,
+)
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.failure import ErrorStrategy, Failure
 from dipeo_server.domains.execution.forks import ExecutionForked
@@ -42,6 +47,8 @@ __all__ = [
     "BreakpointHit",
     "BreakpointsChanged",
     "Budget",
+    "CheckpointFailed",
+    "CheckpointSaved",
     "Durability",
     "EarlyDecisionChanged",
     "Ending",
@@ -119,6 +126,7 @@ class ExecutionStarted:
     budget: Budget = field(default_factory=Budget)
     initial: Mapping[str, GivenOutput] = field(default_factory=dict)
     key: str | None = None
+    checkpoints: CheckpointPolicy = ()
     kind: Literal["execution_started"] = "execution_started"
 
 
@@ -366,6 +374,8 @@ Event: TypeAlias = (
     | BreakpointHit
     | LimitRaised
     | RunnerRestarted
+    | CheckpointSaved
+    | CheckpointFailed
     | ExecutionCompleted
     | ExecutionFailed
     | ExecutionAborted

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.blobs import BlobRef
+from dipeo_server.domains.execution.checkpoint import CheckpointPolicy
 from dipeo_server.domains.execution.delta import StateDelta
 from dipeo_server.domains.execution.events import (
     BarrierAction,
@@ -52,6 +53,7 @@ class StartRequested:
     budget: Budget = field(default_factory=Budget)
     initial: Mapping[str, GivenOutput] = field(default_factory=dict)
     key: str | None = None
+    checkpoints: CheckpointPolicy = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +257,13 @@ class AbortRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointRequested:
+    """Keep the state as it is now, whatever the run's policy says."""
+
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunnerRestarted:
     """A new runner took over; what was running is not running any more."""
 
@@ -271,6 +280,7 @@ PersonSignal: TypeAlias = (
     | RetryRequested
     | SkipRequested
     | OutputGiven
+    | CheckpointRequested
 )
 """What people wish; all others are reports."""
 

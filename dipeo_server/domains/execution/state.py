@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
+from dipeo_server.domains.execution.checkpoint import CheckpointPolicy
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import (
     Breakpoint,
@@ -189,6 +190,7 @@ class ExecutionState:
     while everything else is held; `hits` are the breakpoints that have been hit, by node index,
     occurrence and side. `busy_seconds` is how long the run was RUNNING until `busy_since`, since
     when it is again. `early_decisions` are those that can still be used, oldest first.
+    `unsaved` is how much would have to be done again from the checkpoint at `checkpoint_at`.
     A fork is one of `fork_of` since `forked_at`; `key` tells a child from others of its visit.
     `closed` holds what loops had when they ended, `displaced` what an exit held before its newest
     token: so a failure can be taken back.
@@ -235,6 +237,9 @@ class ExecutionState:
     initial: dict[int, GivenOutput] = field(default_factory=dict)
     early_decisions: dict[str, EarlyDecision] = field(default_factory=dict)
     decisions_made: int = 0
+    checkpoint_policy: CheckpointPolicy = ()
+    checkpoint_at: Seq | None = None
+    unsaved: float = 0.0
     nodes: list[NodeState] = field(default_factory=list)
     turns: list[NodeTurn] = field(default_factory=list)
     blocks: list[BlockTurn] = field(default_factory=list)

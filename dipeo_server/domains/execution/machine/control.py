@@ -66,6 +66,7 @@ def started(signal: StartRequested) -> tuple[Event, ...]:
             parent_id=signal.parent_id,
             parent=signal.parent,
             key=signal.key,
+            checkpoints=signal.checkpoints,
             diagram_id=signal.diagram_id,
             revision=signal.revision,
             breakpoints=checked_breakpoints(signal.diagram, signal.breakpoints),

@@ -13,6 +13,7 @@ from dipeo_server.domains.execution.events import Event
 from dipeo_server.domains.execution.machine import (
     barriers,
     by_hand,
+    checkpoints,
     control,
     early,
     forking,
@@ -26,6 +27,7 @@ from dipeo_server.domains.execution.signals import (
     BranchTold,
     BreakpointsSet,
     BudgetTimePassed,
+    CheckpointRequested,
     DecisionMade,
     DecisionRevoked,
     ForkRequested,
@@ -121,5 +123,7 @@ def _of_people(  # noqa: C901 - one case per signal, each a single call.
             return by_hand.skip(state, signal)
         case OutputGiven():
             return by_hand.give_output(state, signal, now)
+        case CheckpointRequested():
+            return checkpoints.requested(state)
         case _ as unreachable:
             assert_never(unreachable)

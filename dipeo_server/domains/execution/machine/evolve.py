@@ -6,6 +6,7 @@ node, never on the size of the diagram or the length of the log.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
@@ -16,7 +17,10 @@ from dipeo_server.domains.execution.events import (
     BranchCompleted,
     BreakpointHit,
     BreakpointsChanged,
+    CheckpointFailed,
+    CheckpointSaved,
     EarlyDecisionChanged,
+    Event,
     ExecutionAborted,
     ExecutionCompleted,
     ExecutionFailed,
@@ -42,6 +46,7 @@ from dipeo_server.domains.execution.events import (
     StateChanged,
 )
 from dipeo_server.domains.execution.machine import (
+    checkpoints,
     fork_events,
     node_events,
     steering_events,
@@ -67,6 +72,7 @@ def begin(recorded: Recorded) -> ExecutionState:
         parent_id=event.parent_id,
         parent=event.parent,
         key=event.key,
+        checkpoint_policy=event.checkpoints,
         diagram_id=event.diagram_id,
         revision=event.revision,
         max_steps=event.max_steps,
@@ -88,7 +94,7 @@ def evolve(  # noqa: C901 - one case per event, each a single call.
 ) -> ExecutionState:
     """The state behind this event."""
     state.last_seq, state.last_at = recorded.seq, recorded.at
-    event = recorded.event
+    event = _placed(recorded)
     match event:
         case NodeStarted() | NodeCompleted() | NodeFailed() | NodeInterrupted() | NodeSkipped():
             _evolve_end_or_start(state, event, recorded.at)
@@ -126,6 +132,8 @@ def evolve(  # noqa: C901 - one case per event, each a single call.
             steering_events.status_changed(state, event, recorded.at)
         case ExecutionCompleted() | ExecutionFailed() | ExecutionAborted():
             _end(state, event, recorded.at)
+        case CheckpointSaved() | CheckpointFailed():
+            checkpoints.told(state, event)
         case ExecutionForked():
             fork_events.forked(state, event, recorded.at)
         case ExecutionStarted():
@@ -133,6 +141,16 @@ def evolve(  # noqa: C901 - one case per event, each a single call.
         case _ as unreachable:
             assert_never(unreachable)
     return state
+
+
+def _placed(recorded: Recorded) -> Event:
+    """The event; its envelope knows that it came with this one."""
+    event = recorded.event
+    if not isinstance(event, NodeCompleted | NodeFailed | NodeReported | NodeOutputSet):
+        return event
+    if event.output is None:
+        return event
+    return replace(event, output=event.output.told_by(recorded.seq))
 
 
 def _evolve_end_or_start(
@@ -145,8 +163,10 @@ def _evolve_end_or_start(
             node_events.started(state, run, at)
         case NodeCompleted():
             node_events.completed(state, event, at)
+            checkpoints.spent(state, event.node_run)
         case NodeFailed():
             node_events.failed(state, event, at)
+            checkpoints.spent(state, event.node_run)
         case NodeInterrupted():
             node_events.interrupted(state, event, at)
         case NodeSkipped():

@@ -1,0 +1,133 @@
+"""Checkpoints: a cached fold of a log at a sequence, when one is taken, and what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Literal, TypeAlias
+
+from dipeo_server.domains.execution.ids import ExecutionID, Seq
+
+COMPLETE: Final = "__complete__"
+"""The next node of a run that has none any more."""
+
+_PREFIX: Final = "checkpoint_"
+
+
+class CheckpointTrigger(StrEnum):
+    """What a checkpoint is taken for.
+
+    ADAPTIVE: as soon as much would have to be done again, by time, tokens and effects.
+    """
+
+    ON_REQUEST = "ON_REQUEST"
+    BARRIER_RESOLVED = "BARRIER_RESOLVED"
+    HUMAN_DECISION = "HUMAN_DECISION"
+    ADAPTIVE = "ADAPTIVE"
+    EVERY_STEP = "EVERY_STEP"
+    EXECUTION_COMPLETED = "EXECUTION_COMPLETED"
+
+
+class CheckpointPreset(StrEnum):
+    """A usual set of triggers; somebody may ask for a checkpoint whatever the set is."""
+
+    CONSERVATIVE = "CONSERVATIVE"
+    MINIMAL = "MINIMAL"
+    MANUAL = "MANUAL"
+
+
+CheckpointPolicy: TypeAlias = tuple[CheckpointTrigger, ...]
+"""The triggers that take checkpoints, each once, in the order of their declaration."""
+
+PRESETS: Final[Mapping[CheckpointPreset, CheckpointPolicy]] = {
+    CheckpointPreset.CONSERVATIVE: (
+        CheckpointTrigger.BARRIER_RESOLVED,
+        CheckpointTrigger.HUMAN_DECISION,
+        CheckpointTrigger.EXECUTION_COMPLETED,
+    ),
+    CheckpointPreset.MINIMAL: (
+        CheckpointTrigger.BARRIER_RESOLVED,
+        CheckpointTrigger.EXECUTION_COMPLETED,
+    ),
+    CheckpointPreset.MANUAL: (CheckpointTrigger.ON_REQUEST,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """The state behind the event `at` is kept; its rows are committed with this event.
+
+    `size_bytes` is what it takes, `content_hash` that of the whole state, in SHA-256.
+    """
+
+    checkpoint_id: str
+    at: Seq
+    trigger: CheckpointTrigger
+    size_bytes: int
+    content_hash: str
+    kind: Literal["checkpoint_saved"] = "checkpoint_saved"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFailed:
+    """No checkpoint could be taken; the run goes on without it."""
+
+    trigger: CheckpointTrigger
+    message: str
+    kind: Literal["checkpoint_failed"] = "checkpoint_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What is known of a checkpoint without reading it.
+
+    `graph_hash` is that of the diagram, `next_node` the key of what runs, waits or comes next,
+    COMPLETE behind the last one. It is whole by itself if `base` is `at`; else it is a difference
+    to the one before it, and so on back to the whole one at `base`.
+    """
+
+    id: str
+    execution_id: ExecutionID
+    at: Seq
+    base: Seq
+    trigger: CheckpointTrigger
+    created_at: datetime
+    graph_hash: str
+    content_hash: str
+    next_node: str | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakenCheckpoint:
+    """A checkpoint to be stored: the whole state or the difference, as JSON."""
+
+    checkpoint: Checkpoint
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A checkpoint with what makes it up: the whole one at its base, and every difference since."""
+
+    checkpoint: Checkpoint
+    parts: tuple[bytes, ...]
+
+
+def checkpoint_id(execution_id: ExecutionID, at: Seq) -> str:
+    """The id of an execution's checkpoint at that sequence."""
+    return f"{_PREFIX}{execution_id}_{at}"
+
+
+def place_of(checkpoint: str) -> tuple[ExecutionID, Seq] | None:
+    """The execution and the sequence that an id names; None if it is none of a checkpoint."""
+    execution_id, _, at = checkpoint.removeprefix(_PREFIX).rpartition("_")
+    is_one = checkpoint.startswith(_PREFIX) and execution_id and at.isascii() and at.isdecimal()
+    return (ExecutionID(execution_id), Seq(int(at))) if is_one and len(at) < 19 else None
+
+
+def policy_of(triggers: frozenset[CheckpointTrigger]) -> CheckpointPolicy:
+    """The triggers in the order of their declaration."""
+    return tuple(each for each in CheckpointTrigger if each in triggers)
