@@ -32,9 +32,7 @@ def check_sequence(execution_id: ExecutionID, sequence: Seq, last: Seq) -> None:
     """Raises InvalidInput for a sequence that the log does not have."""
     if not 1 <= sequence <= last:
         events = "event 1" if last == 1 else f"events 1 to {last}"
-        raise InvalidInput(
-            f"There is no event {sequence} in {execution_id}.", hint=f"Its log has {events}."
-        )
+        raise InvalidInput(f"{execution_id} has no event {sequence}; its log has {events}.")
 
 
 async def walk(

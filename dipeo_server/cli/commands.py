@@ -10,11 +10,13 @@ import typer
 from dipeo_server import __version__
 from dipeo_server.cli import (
     decision_commands,
+    history_commands,
     options,
     steering_commands,
     upkeep_commands,
     watching_commands,
 )
+from dipeo_server.cli import remote_options as remote
 from dipeo_server.cli.outcome import told_errors
 
 app = typer.Typer(
@@ -181,31 +183,42 @@ def validate(
 
 
 @app.command()
-def render(
-    file: options.File,
+def render(  # noqa: PLR0913 - one parameter for each option of the command
+    file: options.OptionalFile = None,
     *,
     to: options.To = None,
     output: options.Output = None,
     base_dir: options.BaseDir = None,
+    run: options.DrawnRun = None,
+    at: options.DrawnAt = None,
+    graph: options.DrawnGraph = False,
+    url: remote.Url = remote.DEFAULT_URL,
 ) -> None:
-    """Draw a diagram: as DOT or Mermaid text, or as an image.
+    """Draw a diagram, or a run: as DOT or Mermaid text, or as an image.
 
     Shapes tell kinds of nodes; edges say their port and condition; dashed edges are for failures,
     thick ones (↺) begin the next turn of a loop. A diagram that cannot run is drawn as far as it
-    can be read.
+    can be read. With --run the picture shows how each node of a run stands, or stood behind an
+    event; with --graph the states it went through, and its forks.
 
     \b
     Examples:
       dipeo-server render examples/loop.light.yaml --output loop.svg
+      dipeo-server render --run exec_0_abc --at 12 --output then.png
       dipeo-server render examples/loop.light.yaml --to mermaid
       dipeo-server render examples/loop.light.yaml | dot -Tpdf > loop.pdf
 
-    Exit codes: 0 drawn, 1 Graphviz is missing or failed, 2 wrong usage, or the file cannot be read.
+    Exit codes: 0 drawn, 1 Graphviz is missing or failed (or no such run, or no server there), 2
+    wrong usage, or the file cannot be read.
     """
-    from dipeo_server.cli.rendering import render_file
+    from dipeo_server.cli.rendering import DrawnRun, render_file, render_run
 
     with told_errors():
-        code = render_file(file, base_dir or Path(), to=to, output=output)
+        if run is not None and file is None:
+            code = render_run(DrawnRun(url, run, at, is_graph=graph), to=to, output=output)
+        else:
+            wanted = DrawnRun(url, run, at, is_graph=graph)
+            code = render_file(file, base_dir or Path(), to=to, output=output, beside=wanted)
     raise typer.Exit(code)
 
 
@@ -241,6 +254,7 @@ def convert(
 
 
 watching_commands.add_to(app)
+history_commands.add_to(app)
 steering_commands.add_to(app)
 decision_commands.add_to(app)
 upkeep_commands.add_to(app)

@@ -179,6 +179,20 @@ To: TypeAlias = Annotated[
     ),
 ]
 
+OptionalFile: TypeAlias = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", help="The diagram, unless --run names a run.")
+]
+DrawnRun: TypeAlias = Annotated[
+    str | None, typer.Option("--run", metavar="ID", help="Draw this run of a server instead.")
+]
+DrawnAt: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--at", metavar="SEQUENCE", min=1, help="The run as it stood behind this event."),
+]
+DrawnGraph: TypeAlias = Annotated[
+    bool, typer.Option("--graph", help="The states of the run and its forks, not its diagram.")
+]
+
 # --- convert ------------------------------------------------------------------------------------
 
 ToFormat: TypeAlias = Annotated[

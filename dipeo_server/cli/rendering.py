@@ -1,18 +1,20 @@
-"""`dipeo-server render`: a diagram as DOT or Mermaid text, or as an image."""
+"""`dipeo-server render`: a diagram or a run as DOT or Mermaid text, or as an image."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from dipeo_server.app import image_renderer, node_types
-from dipeo_server.cli import documents
+from dipeo_server.cli import documents, looking_back
 from dipeo_server.cli.options import Drawing
 from dipeo_server.cli.outcome import ExitCode, Unusable, tell
 from dipeo_server.cli.problems import line_of
+from dipeo_server.cli.remote import Remote
 from dipeo_server.cli.validation import as_in_the_api
 from dipeo_server.cli.writing import write_output
 from dipeo_server.domains.diagram.formats.detect import read_diagram
@@ -32,12 +34,43 @@ _FORMATS: Final[Mapping[str, RenderFormat]] = {
 }
 
 
-def render_file(file: Path, base_dir: Path, *, to: Drawing | None, output: Path | None) -> ExitCode:
-    """Draw one file; USAGE if it cannot be read. Raises Unusable, RendererMissing, RenderFailed."""
-    format_ = RenderFormat(to.value) if to else _format_of(output)
-    if format_ is RenderFormat.PNG and output is None and sys.stdout.isatty():
-        message = "A PNG image is no text for a terminal."
-        raise Unusable(message, hint="Name a file with --output, or redirect the output.")
+@dataclass(frozen=True, slots=True)
+class DrawnRun:
+    """Which run of which server is drawn: as of event `at`, or its execution graph."""
+
+    url: str
+    execution_id: str | None
+    at: int | None = None
+    is_graph: bool = False
+
+
+def render_run(run: DrawnRun, *, to: Drawing | None, output: Path | None) -> ExitCode:
+    """Draw a run of a server. Raises Unusable."""
+    format_ = _wanted(to, output)
+    assert run.execution_id is not None
+    return looking_back.draw(
+        Remote(run.url),
+        run.execution_id,
+        format_=format_.name,
+        output=output,
+        at=run.at,
+        is_graph=run.is_graph,
+    )
+
+
+def render_file(
+    file: Path | None, base_dir: Path, *, to: Drawing | None, output: Path | None, beside: DrawnRun
+) -> ExitCode:
+    """Draw one file; USAGE if it cannot be read.
+
+    `beside`: what was asked of a run, which must be nothing. Raises Unusable, RendererMissing,
+    RenderFailed.
+    """
+    if file is None or beside.execution_id is not None:
+        raise Unusable("Name either a file or, with --run, a run.")
+    if beside.at is not None or beside.is_graph:
+        raise Unusable("--at and --graph are for runs.", hint="Name the run with --run.")
+    format_ = _wanted(to, output)
     specs = node_types().specs
     diagram = _read(file, base_dir, specs)
     if diagram is None:
@@ -47,6 +80,14 @@ def render_file(file: Path, base_dir: Path, *, to: Drawing | None, output: Path 
         drawn = asyncio.run(image_renderer().draw(drawn.decode(), IMAGES[format_]))
     write_output(drawn, output)
     return ExitCode.COMPLETED
+
+
+def _wanted(to: Drawing | None, output: Path | None) -> RenderFormat:
+    format_ = RenderFormat(to.value) if to else _format_of(output)
+    if format_ is RenderFormat.PNG and output is None and sys.stdout.isatty():
+        message = "A PNG image is no text for a terminal."
+        raise Unusable(message, hint="Name a file with --output, or redirect the output.")
+    return format_
 
 
 def _format_of(output: Path | None) -> RenderFormat:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ async def test_an_earlier_state_can_only_be_forked(live: Live) -> None:
 
 
 @pytest.mark.parametrize("at", [0, -1, 999])
-async def test_000_w2_a_sequence_that_is_none_is_refused_with_the_range(live: Live, at: int) -> None:
+async def test_000_w2_what_is_no_sequence_is_refused_with_the_range(live: Live, at: int) -> None:
     run = await live.ended(STRAIGHT)
     answer = await live.answer(STATE, id=run, at=at)
     (error,) = answer["errors"]
@@ -86,7 +87,7 @@ async def test_000_w2_a_sequence_that_is_none_is_refused_with_the_range(live: Li
     if at >= 0:
         assert error["extensions"]["code"] == "INVALID"
         assert f"{at}" in error["message"]
-        assert error["extensions"]["hint"] == f"Its log has events 1 to {last}."
+        assert error["message"].endswith(f"its log has events 1 to {last}.")
 
 
 async def test_an_earlier_state_tells_nothing_of_what_came_after(live: Live) -> None:
@@ -141,9 +142,7 @@ async def test_000_05_the_execution_graph_has_a_state_for_each_step(live: Live) 
         "COMPLETED",
     ]
     ids = [state["id"] for state in graph["states"]]
-    assert [(edge["from"], edge["to"]) for edge in graph["edges"]] == list(
-        zip(ids, ids[1:], strict=False)
-    )
+    assert [(edge["from"], edge["to"]) for edge in graph["edges"]] == list(pairwise(ids))
     assert ids[0] == f"{run}@1"
 
 

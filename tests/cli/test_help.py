@@ -16,6 +16,8 @@ COMMANDS = [
     "validate",
     "render",
     "convert",
+    "state",
+    "diff",
     "executions",
     "events",
     "logs",
