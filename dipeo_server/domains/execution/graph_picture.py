@@ -99,9 +99,9 @@ def _box(part: _Part) -> Box:
 
 
 def _state_box(state: GraphState) -> Box:
-    style = STYLES[state.status] if state.status is not None else None
-    sign = f"{style.sign} " if style is not None else ""
     is_fork = state.is_first and state.sequence > 1
+    style = STYLES[state.status] if state.status is not None and not is_fork else None
+    sign = f"{style.sign} " if style is not None else ""
     shape = Shape.START if state.is_first else Shape.END if state.is_last else Shape.MODEL
     facts = [f"event {state.sequence}"]
     if state.is_first:
