@@ -8,10 +8,16 @@ from typing import Any
 
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
+from dipeo_server.domains.execution.machine.forking import forkable_until, undone
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.output import create_node_output
 from dipeo_server.domains.execution.ports import ExecutionSummary, KeyedAnswer, StateStore
-from dipeo_server.domains.execution.signals import AbortRequested, NodeReturned, StartRequested
+from dipeo_server.domains.execution.signals import (
+    AbortRequested,
+    ForkRequested,
+    NodeReturned,
+    StartRequested,
+)
 from dipeo_server.domains.execution.summary import summary_of
 from tests.builders import diagram
 from tests.storage.records import NOON
@@ -69,8 +75,19 @@ class Run:
         self.log += self.machine.receive(AbortRequested("enough", "ann"), now=self.at)
         return self
 
+    def fork(self, execution_id: ExecutionID, at: int | None = None, **wish: Any) -> Run:
+        """Another run that goes on behind one of its events, or the last before its end."""
+        log = self.log[: forkable_until(self.log) if at is None else at]
+        run = Run.__new__(Run)
+        run.id, run.at = execution_id, wish.pop("when", self.at)
+        run.machine = ExecutionMachine.replay(log)
+        request = ForkRequested(execution_id, self.id, log[-1].event, undone(log), **wish)
+        run.log = [*log, *run.machine.receive(request, now=run.at)]
+        return run
+
     async def write(self, store: StateStore, answers: Sequence[KeyedAnswer] = ()) -> Run:
-        """Append all of it at once."""
-        after = Seq(0)
-        await store.append(self.id, self.log, after=after, summary=self.summary, answers=answers)
+        """Append all of it at once; of a fork what is its own."""
+        after = self.machine.state.forked_at or Seq(0)
+        own = self.log[after:]
+        await store.append(self.id, own, after=after, summary=self.summary, answers=answers)
         return self

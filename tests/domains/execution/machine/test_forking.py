@@ -454,3 +454,53 @@ def test_a_node_that_chooses_is_given_a_result_that_names_its_port() -> None:
     fork = forked(story, outputs={"c": False})
     fork.returns("a")
     assert fork.running() == ["b"]
+
+
+# --- everywhere ---------------------------------------------------------------------------------
+
+
+def drive(story: Story, turns: int) -> ExecutionStatus:
+    """Nodes count their visits; a person approves; the loop is left after so many turns."""
+    while story.status().is_active:
+        for record in list(story.state.barriers.values()):
+            if record.status is BarrierStatus.WAITING:
+                run = record.node_run
+                story.decides(run.node, BarrierAction.APPROVE, run.occurrence, run.attempt)
+        for key in story.running():
+            occurrence = story.run_of(key).occurrence
+            if key.startswith("g"):
+                story.asks(key, variable="gate")
+            elif key.startswith("c"):
+                port = "condtrue" if occurrence < turns else "condfalse"
+                story.returns(key, occurrence, port=port)
+            else:
+                story.returns(key, occurrence, puts={"total": 1, key: occurrence})
+    check(story)
+    return story.status()
+
+
+def outcome(story: Story) -> Any:
+    state = story.state
+    nodes = [(each.status, each.occurrence) for each in state.nodes]
+    return state.status, nodes, state.variables, {k: v.body for k, v in state.outputs.items()}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s -> a -> g -> h -> b -> c; c.t -> h; c.f -> e",
+        "s -> h -> g -> c; c.t -> h; c.f -> e; s -> d -> e",
+        "s -> a -> h -> x -> c; h -> b -> c; c.t -> h; c.f -> g -> e; a -> b",
+    ],
+)
+def test_a_fork_behind_any_event_ends_as_the_run_did(text: str) -> None:
+    """000-11, 004-W1: nothing is lost, done twice or decided by nobody, wherever a log is cut."""
+    reducers = {"total": "add"}
+    story = Story(text, variables={"total": 0}, reducers=reducers)
+    assert drive(story, 10) is COMPLETED
+    kept = list(story.log)
+    for at in range(1, len(kept)):
+        fork = forked(story, at)
+        assert drive(fork, 10) is COMPLETED, at
+        assert outcome(fork) == outcome(story), (at, names(own(fork)))
+    assert story.log == kept
