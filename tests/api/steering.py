@@ -43,6 +43,12 @@ ARGUMENTS: Mapping[str, Mapping[str, str]] = {
         "maxUses": "Int",
     },
     "revokeDecision": {"id": "ID!"},
+    "forkExecution": {
+        "id": "ID!",
+        "atSequence": "Sequence!",
+        "overrides": "ForkOverrides",
+        "startPaused": "Boolean",
+    },
 }
 """The arguments of each mutation, with their types."""
 

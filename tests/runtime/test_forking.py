@@ -39,7 +39,7 @@ from dipeo_server.storage.memory import MemoryStore
 from dipeo_server.storage.sqlite import SQLiteStore
 from dipeo_server.storage.verification import verify_store
 from tests.runtime.test_family import CHILDREN, child_of, runs
-from tests.runtime.world import SECONDS_MAX, Gate, World, asks, world
+from tests.runtime.world import SECONDS_MAX, Deed, Gate, World, asks, world
 
 _E = ExecutionStatus
 TURNS = 32
@@ -313,7 +313,8 @@ def named(log: list[Recorded], node: str) -> list[Recorded]:
 
 
 async def test_children_that_were_running_fork_with_their_parent(store: SQLiteStore) -> None:
-    deeds = {"p": runs("two"), "inner": (gate := Gate()), "q": (other := Gate())}
+    gate, other = Gate(), Gate()
+    deeds: dict[str, Deed] = {"p": runs("two"), "inner": gate, "q": other}
     children = {"two": "s -> first -> inner -> e"}
     async with world(store, deeds, children=children) as running:
         origin = await running.start("s -> p -> e; s -> q -> e")
@@ -332,7 +333,8 @@ async def test_children_that_were_running_fork_with_their_parent(store: SQLiteSt
 
 
 async def test_a_child_of_a_paused_fork_is_held_with_it(store: SQLiteStore) -> None:
-    deeds = {"p": runs("two"), "inner": (gate := Gate()), "q": (other := Gate())}
+    gate, other = Gate(), Gate()
+    deeds: dict[str, Deed] = {"p": runs("two"), "inner": gate, "q": other}
     async with world(store, deeds, children={"two": "s -> first -> inner -> e"}) as running:
         origin = await running.start("s -> p -> e; s -> q -> e")
         await waiting_below(running, origin)
