@@ -1,4 +1,4 @@
-"""One append as a unit of work: an execution's row, its events and the keys they answer."""
+"""One append as a unit of work: an execution's row, its events, and what comes with them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Append:
     events: Sequence[EventRow]
     answers: Sequence[Row]
     origin: Row = (None, None)
+    checkpoints: Sequence[Row] = ()
     now: str = ""
     is_sweeping: bool = False
 
@@ -40,6 +41,8 @@ class Append:
         position = self._extend(sql, connection)
         rows = zip(self.events, chain.hashes, strict=True)
         connection.executemany(sql["insert_event"], [(position, *row, own) for row, own in rows])
+        rows_of_states = [(position, *row) for row in self.checkpoints]
+        connection.executemany(sql["insert_checkpoint"], rows_of_states)
         for row in self.answers:
             if not connection.execute(sql["insert_key"], (*row, self.now)).fetchall():
                 raise in_use(row[1])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from dipeo_server.domains.execution.checkpoint import TakenCheckpoint
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import (
@@ -19,6 +20,7 @@ from dipeo_server.domains.execution.ports import (
 )
 from dipeo_server.errors import DipeoError
 from dipeo_server.storage.blobs import MemoryBlobs
+from dipeo_server.storage.memory_checkpoints import MemoryCheckpoints
 from dipeo_server.storage.memory_diagrams import MemoryDiagrams
 from dipeo_server.storage.refusals import (
     check_append,
@@ -43,6 +45,7 @@ class MemoryStore:
         self.commits = 0
         self.blobs = MemoryBlobs()
         self.problem: DipeoError | None = None
+        self.checkpoints = MemoryCheckpoints(self._check_open, self._summaries.get)
         self.diagrams = MemoryDiagrams(self._check_open, self._keep_diagram_answer)
 
     async def append(
@@ -53,8 +56,9 @@ class MemoryStore:
         after: Seq,
         summary: ExecutionSummary,
         answers: Sequence[KeyedAnswer] = (),
+        checkpoints: Sequence[TakenCheckpoint] = (),
     ) -> None:
-        """Keep events, summary and idempotency records together."""
+        """Keep events, summary, idempotency records and checkpoints together."""
         self._check_open()
         check_append(execution_id, events, after, summary)
         await asyncio.sleep(0)
@@ -66,6 +70,7 @@ class MemoryStore:
         self._events[execution_id] = log
         self._summaries[execution_id] = summary
         self._keep_answers(execution_id, answers)
+        self.checkpoints.keep(checkpoints)
         self.commits += 1
 
     async def read(

@@ -139,7 +139,7 @@ class _Pruning:
                 connection.executemany(self._sql["mark"], [(position,) for position in batch])
                 connection.execute(self._sql["delete_lines"])
                 connection.execute(self._sql["delete_keys"], (stamp(self._now),))
-                for name in ("delete_events", "delete_executions", "unmark"):
+                for name in ("delete_checkpoints", "delete_events", "delete_executions", "unmark"):
                     connection.execute(self._sql[name])
                 connection.execute("COMMIT")
             except BaseException:

@@ -35,6 +35,9 @@ DELETE FROM idempotency WHERE expires_at <= ? OR execution_id IN (
     SELECT id FROM executions WHERE position IN (SELECT execution FROM pruning)
 )
 
+-- name: delete_checkpoints
+DELETE FROM checkpoints WHERE execution IN (SELECT execution FROM pruning)
+
 -- name: delete_events
 DELETE FROM events WHERE execution IN (SELECT execution FROM pruning)
 

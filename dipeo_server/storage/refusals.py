@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import ExecutionSummary
-from dipeo_server.errors import ConcurrentAppend, IdempotencyMismatch, InvalidInput, StorageError
+from dipeo_server.errors import (
+    ConcurrentAppend,
+    IdempotencyMismatch,
+    InvalidInput,
+    NotFound,
+    StorageError,
+)
 
 
 def check_append(
@@ -34,6 +40,11 @@ def no_origin(execution_id: str, fork_of: str, forked_at: int) -> StorageError:
     """The refusal of a fork that would go on from an event that is not there."""
     message = f"{fork_of} has no event {forked_at} that {execution_id} could go on from."
     return StorageError(message)
+
+
+def no_checkpoint(execution_id: str, at: int) -> NotFound:
+    """The refusal of a checkpoint that is not there."""
+    return NotFound(f"There is no checkpoint of {execution_id} at {at}.")
 
 
 def in_use(key: str) -> IdempotencyMismatch:

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 import structlog
 from aiosqlite import Connection
 
+from dipeo_server.domains.execution.checkpoint import TakenCheckpoint
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import (
@@ -30,6 +31,7 @@ from dipeo_server.errors import DamagedLog, DipeoError, StorageError
 from dipeo_server.storage.appending import Append
 from dipeo_server.storage.blobs import FileBlobs, blobs_folder
 from dipeo_server.storage.chain import EventRow
+from dipeo_server.storage.checkpoints import SQLiteCheckpoints, checkpoint_row
 from dipeo_server.storage.codec import EventCodec, stamp
 from dipeo_server.storage.damage import Quarantine, damage_of, damaged_ends, decoded, is_damage
 from dipeo_server.storage.database import make_private, open_for_reading, open_for_writing
@@ -74,11 +76,12 @@ class SQLiteStore:
         self._reader, lister = readers
         self._opened = opened
         self._codec = EventCodec()
-        self._sql = load_queries()
+        self._sql = load_queries() | load_queries("checkpoints.sql")
         self._lines = LineBuffer(writer, self._sql["insert_log_line"])
         # Lists have a reader of their own: one that walks a million rows must not hold up logs.
         self._list = ExecutionList(partial(self._fetch_by, lister), self._sql)
         self.diagrams = SQLiteDiagrams(writer, self._fetch)
+        self.checkpoints = SQLiteCheckpoints(writer, self._fetch, self._lineage)
         self._lineages: OrderedDict[ExecutionID, Lineage] = OrderedDict()
         self._keyed_appends = 0
         self._quarantine = Quarantine()
@@ -160,8 +163,9 @@ class SQLiteStore:
         after: Seq,
         summary: ExecutionSummary,
         answers: Sequence[KeyedAnswer] = (),
+        checkpoints: Sequence[TakenCheckpoint] = (),
     ) -> None:
-        """Commit events, summary and idempotency records together. Raises DamagedLog."""
+        """Commit everything together. Raises DamagedLog."""
         self._check_open()
         self._quarantine.check(execution_id)
         check_append(execution_id, events, after, summary)
@@ -174,6 +178,7 @@ class SQLiteStore:
             self._event_rows(events),
             [answer_row(execution_id, keyed) for keyed in answers],
             origin_row(summary),
+            [checkpoint_row(taken) for taken in checkpoints],
         )
         if answers:
             now = stamp(events[-1].at) if events else ""

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from dipeo_server.domains.execution.blobs import BlobRef
-from dipeo_server.errors import StorageError
+from dipeo_server.domains.execution.snapshot import document_of
+from dipeo_server.errors import DamagedCheckpoint, StorageError
 from dipeo_server.storage.blobs import FileBlobs, blobs_folder
 from dipeo_server.storage.chain import is_checksum
+from dipeo_server.storage.checkpoints import checkpoint_of
 from dipeo_server.storage.diagram_rules import digest_of
 from dipeo_server.storage.inspection import UNREADABLE, NoStore, check_mark, looking_into
 from dipeo_server.storage.log_verification import Damage, LogVerifier
@@ -28,6 +30,10 @@ _REFERENCE: Final = re.compile(rb'\{"hash":"([0-9a-f]{64})","size":(\d+)\}')
 _ANSWERS: Final = (
     "SELECT principal, key, mutation, request_hash, execution_id, answer, expires_at, checksum "
     "FROM idempotency"
+)
+_CHECKPOINTS: Final = (
+    "SELECT x.id AS execution_id, c.* FROM checkpoints AS c "
+    "JOIN executions AS x ON x.position = c.execution ORDER BY c.execution, c.at"
 )
 _COUNTS: Final = (
     "SELECT status, executions, (SELECT count(*) FROM executions AS x WHERE x.status = c.status) "
@@ -65,7 +71,12 @@ def verify_store(path: Path, tell: Tell = lambda *_: None) -> Verdict:
             logs = LogVerifier(connection)
             found += _logs(connection, logs, tell)
             executions, events = logs.executions, logs.events
-            for what, check in (("answers", _answers), ("counts", _counts), ("diagrams", _texts)):
+            for what, check in (
+                ("answers", _answers),
+                ("counts", _counts),
+                ("diagrams", _texts),
+                ("checkpoints", _checkpoints),
+            ):
                 tell(what, 0, 0)
                 found += _guarded(f"the {what}", check(connection))
             blobs, damage = _blobs(path, connection, tell)
@@ -142,6 +153,21 @@ def _texts(connection: sqlite3.Connection) -> Iterator[Damage]:
     for digest, text in connection.execute("SELECT digest, text FROM diagram_documents"):
         if not isinstance(text, str) or digest_of(text) != digest:
             yield Damage(f"The document {digest} of a diagram is not what was written.")
+
+
+def _checkpoints(connection: sqlite3.Connection) -> Iterator[Damage]:
+    """Row by row, and whether what they are made up from is what it was."""
+    parts: list[bytes] = []
+    cursor = connection.cursor()
+    cursor.row_factory = sqlite3.Row
+    for row in cursor.execute(_CHECKPOINTS):
+        parts = [*(parts if row["base"] < row["at"] else ()), row["payload"]]
+        try:
+            known = checkpoint_of(row)
+            document_of(parts, known.content_hash)
+        except DamagedCheckpoint as error:
+            message = f"{error.message} It is only a cache: the log is read in its place."
+            yield Damage(message, row["execution_id"], row["at"])
 
 
 def _blobs(path: Path, connection: sqlite3.Connection, tell: Tell) -> tuple[int, list[Damage]]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from dipeo_server.domains.execution.blobs import Blobs
+from dipeo_server.domains.execution.checkpoint import TakenCheckpoint
+from dipeo_server.domains.execution.checkpoint_store import CheckpointStore
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import (
@@ -39,6 +41,7 @@ class WatchedStore:
         self.read_fault: Exception | None = None
         self.log_fault: Exception | None = None
         self.blobs: Blobs = store.blobs
+        self.checkpoints: CheckpointStore = store.checkpoints
         self.reads = 0
         self.commits = 0
         self.tried = 0
@@ -65,6 +68,7 @@ class WatchedStore:
         after: Seq,
         summary: ExecutionSummary,
         answers: Sequence[KeyedAnswer] = (),
+        checkpoints: Sequence[TakenCheckpoint] = (),
     ) -> None:
         """Append, once it may and can."""
         self.tried += 1
@@ -77,7 +81,12 @@ class WatchedStore:
         if error is not None:
             raise error
         await self._store.append(
-            execution_id, events, after=after, summary=summary, answers=answers
+            execution_id,
+            events,
+            after=after,
+            summary=summary,
+            answers=answers,
+            checkpoints=checkpoints,
         )
         self.commits += 1
 

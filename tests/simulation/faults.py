@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 from dipeo_server.domains.execution.blobs import BlobRef, Blobs
+from dipeo_server.domains.execution.checkpoint import TakenCheckpoint
+from dipeo_server.domains.execution.checkpoint_store import CheckpointStore
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import (
     Event,
@@ -198,11 +200,17 @@ class Disk:
         after: Seq,
         summary: ExecutionSummary,
         answers: Sequence[KeyedAnswer],
+        checkpoints: Sequence[TakenCheckpoint] = (),
     ) -> None:
         """Make it durable, as bytes: what was changed in memory later changes nothing here."""
         written = [as_written(recorded) for recorded in events]
         await self.store.append(
-            execution_id, written, after=after, summary=summary, answers=answers
+            execution_id,
+            written,
+            after=after,
+            summary=summary,
+            answers=answers,
+            checkpoints=checkpoints,
         )
         self.logs.setdefault(execution_id, []).extend(written)
         if execution_id not in self.names:
@@ -272,6 +280,7 @@ class FaultyStore:
         self._disk = disk
         self.fate = fate
         self.blobs: Blobs = FaultyBlobs(disk, fate)
+        self.checkpoints: CheckpointStore = disk.store.checkpoints
         self.is_recovering = False
 
     async def append(
@@ -282,11 +291,19 @@ class FaultyStore:
         after: Seq,
         summary: ExecutionSummary,
         answers: Sequence[KeyedAnswer] = (),
+        checkpoints: Sequence[TakenCheckpoint] = (),
     ) -> None:
         """Commit, if all goes well."""
         await self.fate.passes(CrashPoint.BEFORE_APPEND)
         await self._disk.works(is_reading=False)
-        await self._disk.commit(execution_id, events, after=after, summary=summary, answers=answers)
+        await self._disk.commit(
+            execution_id,
+            events,
+            after=after,
+            summary=summary,
+            answers=answers,
+            checkpoints=checkpoints,
+        )
         await self.fate.passes(CrashPoint.DURABLE)
         self.fate.passes_behind(CrashPoint.APPENDED)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dipeo_server.domains.diagram.model import DomainNode
+from dipeo_server.domains.execution.checkpoint import TakenCheckpoint
 from dipeo_server.domains.execution.context import ExecutionContext
 from dipeo_server.domains.execution.events import (
     BarrierResolved,
@@ -63,6 +64,7 @@ class HastyStore(FaultyStore):
         after: Seq,
         summary: ExecutionSummary,
         answers: Sequence[KeyedAnswer] = (),
+        checkpoints: Sequence[TakenCheckpoint] = (),
     ) -> None:
         before = self._last
 
@@ -70,7 +72,12 @@ class HastyStore(FaultyStore):
             if before is not None:
                 await asyncio.wait([before])
             await super(HastyStore, self).append(
-                execution_id, events, after=after, summary=summary, answers=answers
+                execution_id,
+                events,
+                after=after,
+                summary=summary,
+                answers=answers,
+                checkpoints=checkpoints,
             )
 
         self._last = asyncio.create_task(later())
@@ -87,9 +94,15 @@ class ForgetfulStore(FaultyStore):
         after: Seq,
         summary: ExecutionSummary,
         answers: Sequence[KeyedAnswer] = (),
+        checkpoints: Sequence[TakenCheckpoint] = (),
     ) -> None:
         await super().append(
-            execution_id, events, after=after, summary=summary, answers=answers[:0]
+            execution_id,
+            events,
+            after=after,
+            summary=summary,
+            answers=answers[:0],
+            checkpoints=checkpoints,
         )
 
     async def find_answer(

@@ -6,6 +6,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from dipeo_server.domains.execution.checkpoint import (
+    Checkpoint,
+    CheckpointTrigger,
+    TakenCheckpoint,
+    checkpoint_id,
+)
 from dipeo_server.domains.execution.events import NodeStarted, Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.ports import (
@@ -75,3 +81,22 @@ def keyed(
 
 def line(text: str, *, node: str = "a", stream: str = "stdout") -> LogRecord:
     return LogRecord(NodeRun(node, 1), stream, "INFO", text, NOON)
+
+
+def taken(
+    execution_id: ExecutionID, at: int, *, base: int | None = None, payload: bytes = b"{}"
+) -> TakenCheckpoint:
+    """A checkpoint at that sequence; whole, or a difference to the one before it."""
+    known = Checkpoint(
+        id=checkpoint_id(execution_id, Seq(at)),
+        execution_id=execution_id,
+        at=Seq(at),
+        base=Seq(base or at),
+        trigger=CheckpointTrigger.EVERY_STEP,
+        created_at=NOON + timedelta(seconds=at),
+        graph_hash="graph",
+        content_hash="content",
+        next_node=None if at == 1 else f"node {at}",
+        size_bytes=len(payload),
+    )
+    return TakenCheckpoint(known, payload)

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from dipeo_server.domains.execution.blobs import Blobs
+from dipeo_server.domains.execution.checkpoint import TakenCheckpoint
+from dipeo_server.domains.execution.checkpoint_store import CheckpointStore
 from dipeo_server.domains.execution.events import Event, Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.output import TokenUsage
@@ -297,6 +299,11 @@ class StateStore(Protocol):
         """Where large bodies are kept, which events refer to."""
         ...
 
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """Where states are kept, beside the log that they follow from."""
+        ...
+
     async def append(
         self,
         execution_id: ExecutionID,
@@ -305,8 +312,9 @@ class StateStore(Protocol):
         after: Seq,
         summary: ExecutionSummary,
         answers: Sequence[KeyedAnswer] = (),
+        checkpoints: Sequence[TakenCheckpoint] = (),
     ) -> None:
-        """Commit events, summary and idempotency records together; returns when durable.
+        """Commit everything that is given together; returns when durable.
 
         Where the summary names an origin and `after` is where that is left, a fork begins: it is
         read with the origin's events up to there, which are kept as long as it is.

@@ -118,6 +118,8 @@ def restored(
     Raises DamagedCheckpoint.
     """
     token = None
+    if document.get("format") != FORMAT:
+        raise DamagedCheckpoint("A checkpoint was written by another version.")
     try:
         token = _READ.set(
             {key: _read(key, each, bodies) for key, each in document["envelopes"].items()}
@@ -161,8 +163,8 @@ def document_of(parts: Sequence[bytes], content_hash: str) -> Document:
         try:
             base, *deltas = map(read, parts)
             found: Document = apply(base, deltas)
-            if hash_of(to_bytes(found)) == content_hash and found["format"] == FORMAT:
+            if hash_of(to_bytes(found)) == content_hash:
                 return found
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
             continue
-    raise DamagedCheckpoint("A checkpoint is not what was written, or is of another version.")
+    raise DamagedCheckpoint("A checkpoint is not what was written.")
