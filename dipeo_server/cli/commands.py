@@ -10,6 +10,7 @@ import typer
 from dipeo_server import __version__
 from dipeo_server.cli import (
     decision_commands,
+    fork_commands,
     history_commands,
     options,
     steering_commands,
@@ -256,6 +257,7 @@ def convert(
 watching_commands.add_to(app)
 history_commands.add_to(app)
 steering_commands.add_to(app)
+fork_commands.add_to(app)
 decision_commands.add_to(app)
 upkeep_commands.add_to(app)
 

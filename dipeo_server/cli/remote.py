@@ -122,6 +122,7 @@ _COMMANDS: Final = {
     "RESUME": "resume",
     "ABORT": "abort",
     "STEP": "step",
+    "FORK": "fork",
     "RETRY_NODE": "retry",
     "SKIP_NODE": "skip",
     "SET_OUTPUT": "set-output",
