@@ -119,10 +119,11 @@ def test_one_seed_is_replayed(
 TELL = """
 import sys
 from dipeo_server.domains.execution.events import Durability
+from tests.simulation.meddling import controlled
 from tests.simulation.scenario import scenario
 from tests.simulation.world import simulate
 for seed in range(6):
-    report = simulate(scenario(seed, Durability.ADAPTIVE))
+    report = simulate(controlled(scenario(seed, Durability.ADAPTIVE)))
     print(*report.trace, sorted(report.counts.items()), sep="\\n")
 """
 
