@@ -94,6 +94,8 @@ def decide(  # noqa: C901 - one case per signal, each a single call.
             events = control.restarted(state, now)
         case _:
             events = _of_people(state, signal, now)
+    if not state.breakpoints:
+        return events
     return (*events, *stepping.breaks_after(state, events))
 
 

@@ -34,7 +34,7 @@ def settle(state: ExecutionState) -> tuple[Event, ...]:
         if events and isinstance(events[-1], TERMINAL):
             return (*events[:-1], *closing(state, events[-1]))
         if events:
-            return (*events, *breaks_after(state, events))
+            return (*events, *breaks_after(state, events)) if state.breakpoints else events
     return ()
 
 

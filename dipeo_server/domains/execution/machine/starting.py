@@ -28,7 +28,7 @@ def start(state: ExecutionState) -> tuple[Event, ...]:
     if state.is_paused or state.ending is not None or not state.ready:
         return ()
     if state.stepping is None:
-        found = breaks_before(state)
+        found = breaks_before(state) if state.breakpoints else ()
         return found or _start(state, state.ready)
     index = state.diagram.index_of[state.stepping.node]
     return _start(state, (index,)) if index in state.ready else ()
