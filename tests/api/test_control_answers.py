@@ -43,7 +43,7 @@ def wish(mutation: str, run: str, node: str | None = None) -> dict[str, Any]:
     return {**given, **ON_A_NODE.get(mutation, {})}
 
 
-STEERING = sorted(set(ARGUMENTS) - {"revokeDecision"})
+STEERING = sorted(set(ARGUMENTS) - {"revokeDecision", "forkExecution"})
 
 
 @pytest.mark.parametrize("mutation", STEERING)
@@ -62,7 +62,7 @@ async def test_a_run_that_has_ended_stays_as_it_is(shared: Live, mutation: str) 
         arguments["target"]["node"]["occurrence"] = None
     error = await refused(shared, mutation, **arguments)
     assert (error["__typename"], error["code"]) == ("InvalidTransition", "INVALID_STATE")
-    assert (error["current"], error["allowed"]) == ("COMPLETED", [])
+    assert (error["current"], error["allowed"]) == ("COMPLETED", ["FORK"])
     assert "Fork it" in error["hint"]
     assert len(await shared.follow(run)) == length
 

@@ -197,6 +197,7 @@ async def test_a_run_at_its_limit_goes_on_with_a_higher_one(live: Live) -> None:
     assert (await live.data(actions, id=run))["execution"]["availableActions"] == [
         "RESUME",
         "ABORT",
+        "FORK",
         "SKIP_NODE",
         "SET_OUTPUT",
     ]
@@ -219,7 +220,7 @@ async def test_only_a_paused_run_can_be_resumed(live: Live) -> None:
     [error] = (await live.data(RESUME, id=run))["resumeExecution"]["errors"]
     assert error["__typename"] == "InvalidTransition"
     assert error["current"] == "WAITING"
-    assert error["allowed"] == ["PAUSE", "ABORT"]
+    assert error["allowed"] == ["PAUSE", "ABORT", "FORK"]
 
 
 async def test_an_aborted_run_may_be_aborted_again(live: Live) -> None:
@@ -259,7 +260,7 @@ async def test_a_finished_run_cannot_be_aborted(live: Live) -> None:
     assert (error["__typename"], error["current"], error["allowed"]) == (
         "InvalidTransition",
         "COMPLETED",
-        [],
+        ["FORK"],
     )
 
 

@@ -28,7 +28,7 @@ async def test_an_execution_tells_everything_about_itself(live: Live) -> None:
     assert found["startedAt"].endswith("Z")
     assert found["variables"] == {"a": 1}
     assert found["lastSequence"].isdigit()
-    assert found["availableActions"] == []
+    assert found["availableActions"] == ["FORK"]
     assert found["diagram"] is None
     assert found["error"] is None
     assert [state["nodeKey"] for state in found["nodeStates"]] == ["begin", "work", "end"]

@@ -136,7 +136,7 @@ class Forks:
 
     async def test_a_fork_goes_on_like_any_execution(self, store: StateStore) -> None:
         shared = await extend(store, ONE, 3)
-        origin = {"fork_of": ONE, "forked_at": Seq(3)}
+        origin: dict[str, Any] = {"fork_of": ONE, "forked_at": Seq(3)}
         own = await branch(store, TWO, ONE, at=3, count=1)
         own += await extend(store, TWO, 2, after=4, status=COMPLETED, **origin)
         assert list(await store.read(TWO)) == [*shared, *own]

@@ -178,10 +178,9 @@ def test_what_ran_follows_the_rule_of_a_restart() -> None:
     )
     story.returns("s")
     fork = forked(story)
-    found = {type(each.event).__name__: each.event for each in own(fork)}
-    assert found["NodeInterrupted"].reason == "forked"
-    assert found["BarrierWaiting"].purpose == "rerun"
-    assert found["NodeFailed"].failure.code == "CANCELLED"
+    assert fork.event("NodeInterrupted").reason == "forked"
+    assert fork.event("BarrierWaiting").purpose == "rerun"
+    assert fork.event("NodeFailed").failure.code == "CANCELLED"
 
 
 def test_who_is_asked_is_asked_again_for_as_long_as_was_left() -> None:
