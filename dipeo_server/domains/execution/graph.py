@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Final
 
 from dipeo_server.domains.execution.events import (
+    BarrierWaiting,
     Event,
     ExecutionAborted,
     ExecutionCompleted,
@@ -23,6 +24,7 @@ from dipeo_server.domains.execution.events import (
     NodeMaxIterationsReached,
     NodeOutputSet,
     NodeSkipped,
+    NodeStarted,
     Recorded,
 )
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
@@ -227,6 +229,10 @@ def _node_told(event: Event) -> tuple[str, NodeExecutionStatus | None]:
             return f"{_visit(run)} at its limit", _N.MAXITER_REACHED
         case NodeOutputSet(node_run=run):
             return f"{_visit(run)} given its output", _N.COMPLETED
+        case NodeStarted(node_run=run):
+            return f"{_visit(run)} started", _N.RUNNING
+        case BarrierWaiting(node_run=run):
+            return f"{_visit(run)} asks a person", _N.WAITING
         case _:
             node = _node_of(event)
             words = event.kind.replace("_", " ").removeprefix("execution ")

@@ -13,12 +13,16 @@ from dipeo_server.domains.execution.graph import ExecutionGraph, GraphState
 from dipeo_server.domains.execution.picture import STYLES
 
 BOXES_MAX: Final = 100
+STATES_SHOWN_MAX: Final = 60
 """Where there are more states, stretches without a branch are drawn as one box each."""
+
+ENDS_SHOWN_MAX: Final = 8
+"""So many states are drawn at both ends of such a stretch, if there is room."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """States that follow one another and are drawn as one box; the ends of `links` are indexes."""
+    """States that follow one another, and are drawn as one box."""
 
     states: tuple[GraphState, ...]
 
@@ -46,14 +50,13 @@ def compose_graph(graph: ExecutionGraph) -> Picture:
 
 def _parts(graph: ExecutionGraph) -> list[_Part]:
     """The boxes, in the order of the states."""
-    if len(graph.states) <= BOXES_MAX:
+    if len(graph.states) <= STATES_SHOWN_MAX:
         return [_Part((state,)) for state in graph.states]
     stretches = list(_stretches(graph))
     fixed = sum(len(stretch) for stretch, is_plain in stretches if not is_plain)
     plain = [stretch for stretch, is_plain in stretches if is_plain]
-    # As much as fits is shown at both ends of each stretch.
     spare = (BOXES_MAX - fixed) // len(plain) - 1 if plain else 0
-    shown = max(0, spare // 2)
+    shown = max(0, min(spare // 2, ENDS_SHOWN_MAX))
     found: list[_Part] = []
     for stretch, is_plain in stretches:
         if not is_plain or len(stretch) <= 2 * shown + 1:

@@ -115,8 +115,13 @@ def _legend(picture: Picture) -> Iterator[str]:
     for index, (style, text) in enumerate(picture.legend):
         look = {"label": cut(text, FACT_CHARACTERS_MAX), **_styled({}, style)}
         yield _statement(f"  l{index}", look)
-    for lower in range(1, len(picture.legend)):
-        yield _statement(f"  l{lower - 1} -> l{lower}", {"style": "invis"})
+    # Two side by side: one below another they would stand as far apart as the nodes beside them.
+    for later in range(1, len(picture.legend)):
+        if later % 2:
+            step = _statement(f"l{later - 1} -> l{later}", {"style": "invis"})
+            yield f"  {{ rank=same; {step} }}"
+        if later >= 2:
+            yield _statement(f"  l{later - 2} -> l{later}", {"style": "invis"})
     yield "}"
 
 
