@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +153,9 @@ def test_barriers_are_told_as_they_come(control: Control, whole: list[str]) -> N
         control("approve", run, "review")
         lines = iter(following.line, "")
         second = next(line for line in lines if "review #2" in line or whole)
-        control("abort", run)
-        following.interrupt(signal.SIGINT)
+        control("abort", run)  # With the run there is nothing left to follow.
         done = following.ended()
-    assert done.code in {0, 130}, done.err
+    assert done.code == 0, done.err
     assert done.err == ""
     if whole:
         found = [json.loads(line)["occurrence"] for line in (first, second)]
