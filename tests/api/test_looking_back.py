@@ -197,3 +197,61 @@ async def test_one_operation_may_look_back_so_far_and_no_further(base_dir: Path)
         answer = await live.answer(two, id=run, at=last)
     (error,) = answer["errors"]
     assert error["extensions"]["code"] == "LIMIT_EXCEEDED"
+
+
+FORK = """mutation ($id: ID!, $at: Sequence!, $overrides: ForkOverrides) {
+  forkExecution(id: $id, atSequence: $at, overrides: $overrides) {
+    execution { id } errors { message }
+  }
+}"""
+
+
+async def forked(live: Live, run: str, at: int, **overrides: Any) -> str:
+    payload = (await live.data(FORK, id=run, at=at, overrides=overrides))["forkExecution"]
+    assert payload["errors"] == []
+    fork: str = payload["execution"]["id"]
+    await live.follow(fork)
+    return fork
+
+
+async def test_000_11_forks_are_branches_of_the_execution_graph(live: Live) -> None:
+    run = await live.ended(STRAIGHT, variables={"a": 1})
+    fork = await forked(live, run, 5, variables={"a": 2})
+    again = await forked(live, fork, 7)
+    graphs = [
+        (await live.data(GRAPH, id=each))["execution"]["executionGraph"]
+        for each in (run, fork, again)
+    ]
+    assert graphs[0] == graphs[1] == graphs[2]
+    edges = {(edge["from"], edge["to"]) for edge in graphs[0]["edges"]}
+    assert (f"{run}@5", f"{fork}@6") in edges
+    assert (f"{fork}@7", f"{again}@8") in edges
+    ids = [state["id"] for state in graphs[0]["states"]]
+    assert len(ids) == len(set(ids))
+    assert {state["executionId"] for state in graphs[0]["states"]} == {run, fork, again}
+
+
+async def test_a_fork_has_a_state_at_every_event_that_it_shares(live: Live) -> None:
+    run = await live.ended(STRAIGHT, variables={"a": 1})
+    fork = await forked(live, run, 5, variables={"a": 2})
+    for at in range(1, 6):
+        theirs, ours = await state_at(live, run, at), await state_at(live, fork, at)
+        assert ours.pop("id") == fork
+        assert theirs.pop("id") == run
+        assert ours == theirs
+    last = await last_of(live, fork)
+    assert (await state_at(live, fork, last))["variables"] == {"a": 2}
+
+
+async def test_000_08_the_history_of_a_fork_goes_on_from_its_origins(live: Live) -> None:
+    run = await live.ended(STRAIGHT, variables={"a": 1})
+    fork = await forked(live, run, 5, variables={"a": 2})
+    found = []
+    for each in (run, fork):
+        history = (await live.data(HISTORY, id=each))["execution"]["mergedHistory"]
+        found.append({entry["key"]: (entry["value"], int(entry["sequence"])) for entry in history})
+    theirs, ours = found
+    assert theirs["variables.a"] == (1, 1)
+    assert ours["variables.a"][0] == 2
+    assert ours["variables.a"][1] > 5
+    assert ours["outputs.begin"] == theirs["outputs.begin"]
