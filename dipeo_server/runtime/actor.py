@@ -21,16 +21,14 @@ from dipeo_server.domains.execution.events import Durability
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey
-from dipeo_server.domains.execution.signals import (
-    Signal,
-)
+from dipeo_server.domains.execution.signals import Signal
 from dipeo_server.domains.execution.state import ExecutionView, view
 from dipeo_server.domains.execution.summary import summary_of
 from dipeo_server.errors import ConcurrentAppend, DipeoError, StorageError, Unavailable
 from dipeo_server.runtime.feed import EventFeed
-from dipeo_server.runtime.history import read_all
 from dipeo_server.runtime.inbox import Asked, Item, Round, Told
 from dipeo_server.runtime.keys import keyed_answer
+from dipeo_server.runtime.loading import load
 from dipeo_server.runtime.parts import ActorParts
 from dipeo_server.runtime.reconciler import Reconciler, moment_of
 
@@ -211,6 +209,7 @@ class ExecutionActor:
                 turn.refused.append((item, refusal))
             else:
                 turn.accepted.append((item, self._machine.last_seq))
+        turn.checkpoints += self._machine.taken()
         self._singly, self._kept = max(0, self._singly - len(turn.told) + before), 0
         self._reconciler.look(self._machine, is_ahead=self._runs_ahead())
 
@@ -257,6 +256,7 @@ class ExecutionActor:
             after=turn.tail,
             summary=summary_of(self._machine.state),
             answers=[keyed_answer(key, seq, now) for key, seq in turn.keyed],
+            checkpoints=turn.checkpoints,
         )
 
     def _land(self) -> None:
@@ -345,18 +345,17 @@ class ExecutionActor:
         """Fold the log anew: the machine is where the disk is. What is in flight stays so."""
         while True:
             try:
-                history = await read_all(self._parts.store, self.id)
+                machine = await load(self._parts.store, self.id)
                 break
             except StorageError as error:
                 if self._is_closing or error.is_lasting:
                     raise
                 log.warning("log_unreadable", execution_id=self.id, error=str(error))
                 await asyncio.sleep(STORAGE_RETRY_SECONDS)
-        self._machine = ExecutionMachine.replay(history)
-        self._round = Round(self._machine.last_seq)
+        self._machine, self._round = machine, Round(machine.last_seq)
         self._is_asleep = False
         self._reconciler.tear()
-        if history:
+        if machine.last_seq:
             self._machine.take_changes()
             self._view = self._view or view(self._machine.state)
 

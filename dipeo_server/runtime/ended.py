@@ -6,14 +6,13 @@ from collections.abc import Callable
 from datetime import datetime
 
 from dipeo_server.domains.execution.ids import ExecutionID
-from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.ports import StateStore
 from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey
 from dipeo_server.domains.execution.signals import Signal
 from dipeo_server.domains.execution.summary import summary_of
 from dipeo_server.errors import ExecutionFinished, NotFound, Unavailable
-from dipeo_server.runtime.history import read_all
 from dipeo_server.runtime.keys import keyed_answer
+from dipeo_server.runtime.loading import load
 
 
 class EndedExecutions:
@@ -31,10 +30,9 @@ class EndedExecutions:
         now: datetime,
     ) -> Accepted:
         """Answer a wish that changes nothing. Raises NotFound, Unavailable, Rejected (several)."""
-        history = await read_all(self._store, execution_id)
-        if not history:
+        machine = await load(self._store, execution_id)
+        if not machine.last_seq:
             raise NotFound(f"There is no execution {execution_id!r}.")
-        machine = ExecutionMachine.replay(history)
         state, tail = machine.state, machine.last_seq
         if state.status.is_active:
             raise self._not_served(execution_id)

@@ -127,6 +127,7 @@ class Forks:
             after=Seq(fork.recorded[0].seq - 1),
             summary=summary_of(fork.machine.state),
             answers=answers,
+            checkpoints=fork.machine.taken(),
         )
 
     # --- children -------------------------------------------------------------------------------

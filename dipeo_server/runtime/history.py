@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import StateStore
-from dipeo_server.errors import StorageError
 
 PAGE_EVENTS = 1_000
 TRIES_MAX = 10
@@ -34,15 +31,3 @@ async def read_until(store: StateStore, execution_id: ExecutionID, last: Seq) ->
             break
         found.extend(page)
     return found
-
-
-async def read_patiently(store: StateStore, execution_id: ExecutionID) -> list[Recorded]:
-    """As `read_all`, tried again for a while where that may help. Raises StorageError."""
-    for _ in range(TRIES_MAX - 1):
-        try:
-            return await read_all(store, execution_id)
-        except StorageError as error:
-            if error.is_lasting:
-                raise
-        await asyncio.sleep(RETRY_SECONDS)
-    return await read_all(store, execution_id)

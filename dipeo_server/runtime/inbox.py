@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from dipeo_server.domains.execution.checkpoint import TakenCheckpoint
 from dipeo_server.domains.execution.events import Failure, Recorded
 from dipeo_server.domains.execution.ids import Seq
 from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey
@@ -97,6 +98,7 @@ class Round:
     asked: list[Asked] = field(default_factory=list)
     recorded: list[Recorded] = field(default_factory=list)
     shown: ExecutionView | None = None
+    checkpoints: list[TakenCheckpoint] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -117,6 +119,7 @@ class Round:
             self.refused + later.refused,
             self.asked + later.asked,
             self.recorded + later.recorded,
+            checkpoints=self.checkpoints + later.checkpoints,
         )
 
     def of_nodes(self) -> list[Told]:

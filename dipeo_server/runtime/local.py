@@ -52,9 +52,9 @@ from dipeo_server.runtime.ended import EndedExecutions
 from dipeo_server.runtime.family import Family
 from dipeo_server.runtime.feed import EventFeed
 from dipeo_server.runtime.forking import Fork, Forks
-from dipeo_server.runtime.history import read_all
 from dipeo_server.runtime.identity import new_execution_id
 from dipeo_server.runtime.keys import IdempotencyKeys
+from dipeo_server.runtime.loading import load
 from dipeo_server.runtime.logbook import LogBook
 from dipeo_server.runtime.parts import ActorParts
 from dipeo_server.runtime.perform import ConcurrencyLimits, Performer
@@ -196,10 +196,10 @@ class LocalRunner:
         if known is not None:
             self._ended.move_to_end(execution_id)
             return known
-        history = await read_all(self._store, execution_id)
-        if not history:
+        machine = await load(self._store, execution_id)
+        if not machine.last_seq:
             return None
-        found = view(ExecutionMachine.replay(history).state)
+        found = view(machine.state)
         if found.status.is_terminal:
             self._remember(found)
         return found

@@ -18,7 +18,7 @@ from dipeo_server.domains.execution.signals import (
 )
 from dipeo_server.domains.execution.state import ExecutionState
 from dipeo_server.errors import StorageError
-from dipeo_server.runtime.history import read_patiently
+from dipeo_server.runtime.loading import load_patiently
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ async def replay_active(store: StateStore) -> Recovered:
     found = Recovered()
     for execution_id in await store.active():
         try:
-            machine = ExecutionMachine.replay(await read_patiently(store, execution_id))
+            machine = await load_patiently(store, execution_id)
         except StorageError as error:
             found.unserved[execution_id] = error.message
             told = {"execution_id": execution_id, "hint": error.hint}

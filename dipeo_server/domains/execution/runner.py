@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
+from dipeo_server.domains.execution.checkpoint import CheckpointPolicy
 from dipeo_server.domains.execution.events import (
     Breakpoint,
     Budget,
@@ -46,6 +47,7 @@ class StartExecution:
     budget: Budget = field(default_factory=Budget)
     initial: Mapping[str, GivenOutput] = field(default_factory=dict)
     key: str | None = None
+    checkpoints: CheckpointPolicy = ()
 
     def signal(self, execution_id: ExecutionID) -> StartRequested:
         """The wish as the execution of that id is told it."""
@@ -66,6 +68,7 @@ class StartExecution:
             budget=self.budget,
             initial=self.initial,
             key=self.key,
+            checkpoints=self.checkpoints,
         )
 
 
