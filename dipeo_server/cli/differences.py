@@ -16,6 +16,8 @@ _OWN: Final = frozenset(
         *("dueAt", "expiresAt", "decisionId", "checkpointId", "actor", "parentId", "forkedAt"),
     }
 )
+# What these tell is how a run is kept, not what it did.
+_OF_THE_STORE: Final = frozenset({"CheckpointSaved", "CheckpointFailed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,5 +112,7 @@ def _outputs(run: Document) -> dict[str, Any]:
 
 def _essence(value: Any) -> Any:
     if isinstance(value, Mapping):
+        if value.get("__typename") in _OF_THE_STORE:
+            return value["__typename"]
         return {key: _essence(each) for key, each in value.items() if key not in _OWN}
     return [_essence(each) for each in value] if isinstance(value, list) else value
