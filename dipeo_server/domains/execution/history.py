@@ -20,7 +20,7 @@ from dipeo_server.domains.execution.events import (
 from dipeo_server.domains.execution.ids import Seq
 from dipeo_server.domains.execution.machine.evolve import begin, evolve
 from dipeo_server.domains.execution.machine.variables import is_before
-from dipeo_server.domains.execution.state import ExecutionState, VariableWrite
+from dipeo_server.domains.execution.state import ExecutionState
 
 
 class HistoryKind(StrEnum):
@@ -67,6 +67,14 @@ def state_at(log: Iterable[Recorded], sequence: Seq) -> ExecutionState:
     raise LookupError(f"The log has no event {sequence}.")
 
 
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """Which node has set a variable, and in which turns of the blocks around it."""
+
+    node: str
+    serials: tuple[tuple[int, int], ...]
+
+
 class MergedHistory:
     """Merges the history of one run, told event by event: per key the newest value wins.
 
@@ -76,7 +84,7 @@ class MergedHistory:
     def __init__(self) -> None:
         self._state: ExecutionState | None = None
         self._entries: dict[tuple[HistoryKind, str], HistoryEntry] = {}
-        self._writers: dict[str, list[VariableWrite]] = {}
+        self._writers: dict[str, list[_Write]] = {}
 
     def observe(self, recorded: Recorded) -> None:
         """Take note of the next event."""
@@ -111,9 +119,9 @@ class MergedHistory:
 
     def _changed(self, state: ExecutionState, event: StateChanged, seq: Seq) -> None:
         node = event.node_run.node if event.node_run is not None else None
-        writers: list[VariableWrite] = []
+        writers: list[_Write] = []
         if node is not None:
-            own = state.writes[event.key]
+            own = _Write(node, state.writes[event.key].serials)
             others = self._writers.get(event.key, [])
             writers = [each for each in others if _side_by_side(state.diagram, each, own)]
             writers.append(own)
@@ -144,12 +152,13 @@ def _output(node: str, output: Envelope, seq: Seq) -> HistoryEntry:
     return HistoryEntry(HistoryKind.OUTPUT, node, output.body, seq, node, is_elsewhere=is_elsewhere)
 
 
-def _side_by_side(diagram: ExecutableDiagram, one: VariableWrite, other: VariableWrite) -> bool:
+def _side_by_side(diagram: ExecutableDiagram, one: _Write, other: _Write) -> bool:
     """Did two nodes write in the same turns, and does no way lead from one to the other?"""
-    if one.node == other.node:
+    if one.node == other.node or one.node not in diagram.index_of:
         return False
     serials = dict(one.serials)
     if any(serials.get(block, serial) != serial for block, serial in other.serials):
         return False
-    has_order = is_before(diagram, one.node, other.node) or is_before(diagram, other.node, one.node)
+    first, second = (diagram.index_of[each.node] for each in (one, other))
+    has_order = is_before(diagram, first, second) or is_before(diagram, second, first)
     return not has_order

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -52,7 +53,7 @@ def every_status() -> Picture:
     return Picture(boxes, (), ("Every status", "in every shape"), legend)
 
 
-PICTURES = {
+PICTURES: Mapping[str, Callable[[], Picture]] = {
     "run": half_finished,
     "statuses": every_status,
     "graph": lambda: compose_graph(forked(FORK_OF_FORK)),
