@@ -207,6 +207,8 @@ class Control(Run):
             self._count_visit(name)
         if was_ready:
             _, node.occurrence, node.attempt = self.next_visit(name)
+        elif name in self.waiting:
+            node.attempt = self.waiting[name].visit[2]
         self._end(name, fired(*ports))
         self._settle()
 
