@@ -8,12 +8,14 @@ import strawberry
 
 from dipeo_server.api.barrier_mutation import BarrierMutation
 from dipeo_server.api.calls import Call
+from dipeo_server.api.checkpoint_mutation import CheckpointMutation
 from dipeo_server.api.context import Info
 from dipeo_server.api.control_mutation import ControlMutation
 from dipeo_server.api.diagram_mutation import DiagramMutation
 from dipeo_server.api.fork_mutation import ForkMutation
 from dipeo_server.api.sources import Source, resolve
 from dipeo_server.api.types.arguments import Key
+from dipeo_server.api.types.checkpoints import policy_from
 from dipeo_server.api.types.control_inputs import breakpoints_of, budget_of, initial_of
 from dipeo_server.api.types.described import mutation, object_type
 from dipeo_server.api.types.inputs import RunDiagramInput, variables_of
@@ -30,7 +32,7 @@ RunInput: TypeAlias = Annotated[
 
 
 @object_type
-class Mutation(DiagramMutation, ControlMutation, BarrierMutation, ForkMutation):
+class Mutation(DiagramMutation, ControlMutation, BarrierMutation, ForkMutation, CheckpointMutation):
     """Everything that changes something.
 
     A refusal is an answer: see `errors` of each payload.
@@ -77,5 +79,6 @@ def _request(given: RunDiagramInput, source: Source, principal: str) -> StartExe
         is_paused=bool(given.start_paused),
         breakpoints=breakpoints_of(breakpoints, diagram, (*_INPUT, "breakpoints")),
         budget=budget_of(given.max_tokens, given.max_time, _INPUT),
+        checkpoints=policy_from(given.checkpoint_policy),
         initial=initial_of(given.initial_state, diagram, (*_INPUT, "initialState")),
     )

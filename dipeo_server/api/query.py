@@ -26,6 +26,7 @@ from dipeo_server.api.types.execution import (
     ExecutionStateType,
     barrier,
     execution_page,
+    find_checkpoint,
     find_diagram,
     find_execution,
     find_revision,
@@ -47,6 +48,7 @@ from dipeo_server.api.types.paging import (
 from dipeo_server.api.types.server import ServerInfo
 from dipeo_server.domains.diagram.formats.loaded import Loaded
 from dipeo_server.domains.diagram.problem import DiagramProblem
+from dipeo_server.domains.execution.checkpoint import is_checkpoint_id
 from dipeo_server.domains.execution.ids import DiagramID, ExecutionID
 from dipeo_server.domains.execution.ports import ExecutionQuery
 from dipeo_server.domains.execution.state import ExecutionView
@@ -214,6 +216,8 @@ async def _find(context: OperationContext, id_: str) -> Node | None:
         return await find_execution(context, ExecutionID(id_))
     if ids.is_diagram_id(id_):
         return await find_diagram(context, DiagramID(id_))
+    if is_checkpoint_id(id_):
+        return await find_checkpoint(context, id_)
     part = ids.decode(id_)
     if part is not None and part.stored_revision is not None:
         return await find_revision(context, *part.stored_revision)

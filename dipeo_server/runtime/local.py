@@ -11,6 +11,7 @@ from functools import partial
 
 import structlog
 
+from dipeo_server.domains.execution.checkpoint import Checkpoint
 from dipeo_server.domains.execution.context import Services
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import Recorded
@@ -171,7 +172,7 @@ class LocalRunner:
         begin = partial(self._forks.begin, request, key)
         return await self._keys.finished(lambda: self._keys.answer(key, begin))
 
-    def _take_in(self, fork: Fork, has_parent: bool) -> None:  # noqa: FBT001 - a callback.
+    def _take_in(self, fork: Fork, has_parent: bool) -> None:  # noqa: FBT001 - a callback type.
         """Serve what has begun as a fork; what has ended at once need not be."""
         if self.is_closing:
             return  # The next runner finds it.
@@ -225,6 +226,10 @@ class LocalRunner:
     ) -> Sequence[Recorded]:
         """One page of committed events."""
         return await self._store.read(execution_id, after=after, limit=limit)
+
+    async def checkpoints(self, execution_id: ExecutionID) -> Sequence[Checkpoint]:
+        """The checkpoints of an execution, oldest first."""
+        return await self._store.checkpoints.listed(execution_id)
 
     async def list_executions(self, query: ExecutionQuery) -> ExecutionPage:
         """One page of executions, newest first."""

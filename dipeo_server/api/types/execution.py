@@ -6,22 +6,23 @@ from dataclasses import replace
 from datetime import datetime
 
 import strawberry
-from strawberry.scalars import JSON
 
 from dipeo_server.api.context import Info, OperationContext
 from dipeo_server.api.ids import Kind, PartID
 from dipeo_server.api.types.arguments import After, AnyBarrierStatus, First, RevisionNumber
+from dipeo_server.api.types.barrier_facts import BarrierFacts, barrier_facts
+from dipeo_server.api.types.checkpoints import CheckpointFacts, checkpoint_facts, page_of
 from dipeo_server.api.types.described import computed, object_type
 from dipeo_server.api.types.diagram import Graph
 from dipeo_server.api.types.execution_facts import whole_of
 from dipeo_server.api.types.inputs import Filter, execution_query
 from dipeo_server.api.types.looking_back import LookingBack, Place, as_of
-from dipeo_server.api.types.node_state import duration
-from dipeo_server.api.types.outcome import execution_error, stored_error, token_usage
 from dipeo_server.api.types.paging import (
     PAGE_DEFAULT,
     Node,
     PageInfo,
+    checkpoint_at,
+    checkpoint_cursor,
     cursor_of,
     execution_at,
     page_info,
@@ -30,14 +31,13 @@ from dipeo_server.api.types.paging import (
     revision_cursor,
 )
 from dipeo_server.api.types.revision import RevisionContent, RunningOrigin, StoredOrigin
+from dipeo_server.api.types.run_facts import facts_of_row, facts_of_view
 from dipeo_server.api.types.selection import asked_of_runs
-from dipeo_server.api.types.steered import barrier_action
+from dipeo_server.domains.execution import checkpoint
 from dipeo_server.domains.execution.diagram_store import StoredDiagram, StoredRevision
-from dipeo_server.domains.execution.events import BarrierAction
 from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, Seq
 from dipeo_server.domains.execution.ports import ExecutionPage, ExecutionQuery, ExecutionSummary
 from dipeo_server.domains.execution.state import BarrierRecord, ExecutionView
-from dipeo_server.domains.execution.status import BarrierStatus
 from dipeo_server.errors import NotFound
 
 
@@ -85,6 +85,26 @@ class ExecutionStateType(LookingBack, Node):
         if self.parent_id is None:
             return None
         return await find_execution(info.context, self.parent_id)
+
+    @computed
+    async def checkpoints(
+        self, info: Info, first: First = PAGE_DEFAULT, after: After = None
+    ) -> CheckpointConnection:
+        """Its checkpoints, newest first."""
+        size = page_size(first, default=PAGE_DEFAULT, name="first")
+        kept = await info.context.runner.checkpoints(self.execution_id)
+        page = page_of(kept, size, checkpoint_at(after, "after"))
+        nodes = [_checkpoint(each) for each in page.items]
+        edges = [
+            CheckpointConnectionEdge(node=node, cursor=checkpoint_cursor(node.sequence))
+            for node in nodes
+        ]
+        return CheckpointConnection(
+            edges=edges,
+            nodes=nodes,
+            page_info=page_info(page, [edge.cursor for edge in edges]),
+            total_count=page.total,
+        )
 
     @computed
     async def children(
@@ -193,29 +213,49 @@ class Diagram(Node):
 
 
 @object_type
-class Barrier(Node):
-    """Where a person is asked to approve or to answer."""
+class OfRun:
+    """A part of a run; the base of what leads back to it."""
 
-    node_key: str = strawberry.field(description="Key of the node.")
-    occurrence: int = strawberry.field(description="Which visit of the node, from 1.")
-    status: BarrierStatus = strawberry.field(description="How it stands, or ended.")
-    prompt: JSON | None = strawberry.field(description="What is asked.")
-    answer_schema: JSON | None = strawberry.field(description="JSON schema of an answer.")
-    waiting_since: datetime = strawberry.field(description="Since when somebody is asked.")
-    expires_at: datetime | None = strawberry.field(description="When the default is taken.")
-    default_action: BarrierAction | None = strawberry.field(description="What is done then.")
-    decided_at: datetime | None = strawberry.field(description="When it was decided.")
-    decided_by: str | None = strawberry.field(description="Who; null for a default action.")
-    reason: str | None = strawberry.field(description="Why, or a comment.")
     execution_id: strawberry.Private[ExecutionID]
 
     @computed
     async def execution(self, info: Info) -> ExecutionStateType:
-        """The run that waits for it."""
+        """The run that it belongs to."""
         found = await find_execution(info.context, self.execution_id)
         if found is None:
             raise NotFound(f"There is no execution {self.execution_id!r}.")
         return found
+
+
+@object_type
+class Barrier(OfRun, BarrierFacts):
+    """Where a person is asked to approve or to answer."""
+
+
+@object_type
+class Checkpoint(OfRun, CheckpointFacts):
+    """The state of a run behind an event, kept so that its log need not be folded from the start.
+
+    It is only a cache: without it nothing is lost but time.
+    """
+
+
+@object_type
+class CheckpointConnectionEdge:
+    """A checkpoint in a list."""
+
+    node: Checkpoint = strawberry.field(description="The checkpoint.")
+    cursor: str = strawberry.field(description="Its place in the list.")
+
+
+@object_type
+class CheckpointConnection:
+    """A page of a run's checkpoints, newest first."""
+
+    edges: list[CheckpointConnectionEdge] = strawberry.field(description="Them with places.")
+    nodes: list[Checkpoint] = strawberry.field(description="The checkpoints.")
+    page_info: PageInfo = strawberry.field(description="Where the page lies in the list.")
+    total_count: int = strawberry.field(description="How many there are on all pages.")
 
 
 @object_type
@@ -273,63 +313,28 @@ def _connection(page: ExecutionPage, nodes: list[ExecutionStateType]) -> Executi
 
 def execution_state(view: ExecutionView) -> ExecutionStateType:
     """The GraphQL value of a loaded run."""
-    return ExecutionStateType(
-        id=strawberry.ID(view.id),
-        status=view.status,
-        is_active=view.status.is_active,
-        started_at=view.created_at,
-        ended_at=view.ended_at,
-        duration=duration(view.created_at, view.ended_at),
-        error=execution_error(view.error) if view.error else None,
-        token_usage=token_usage(view.token_usage),
-        last_sequence=view.last_seq,
-        execution_id=view.id,
-        forked_at=view.forked_at,
-        parent_id=view.parent_id,
-        diagram_id=view.diagram_id,
-        view=view,
-    )
+    return ExecutionStateType(**facts_of_view(view))
 
 
 def listed_execution(row: ExecutionSummary) -> ExecutionStateType:
     """The GraphQL value of a run's row."""
-    return ExecutionStateType(
-        id=strawberry.ID(row.id),
-        status=row.status,
-        is_active=row.status.is_active,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        duration=duration(row.started_at, row.ended_at),
-        error=stored_error(row.error) if row.error else None,
-        token_usage=token_usage(row.token_usage),
-        last_sequence=row.last_seq,
-        execution_id=row.id,
-        forked_at=row.forked_at,
-        parent_id=row.parent_id,
-        diagram_id=DiagramID(row.diagram_id) if row.diagram_id else None,
-        view=None,
-    )
+    return ExecutionStateType(**facts_of_row(row))
 
 
 def barrier(record: BarrierRecord, execution_id: ExecutionID) -> Barrier:
     """The GraphQL value of a barrier."""
-    at = record.id
-    part = PartID(Kind.BARRIER, execution_id, at.node, at.occurrence, at.attempt)
-    return Barrier(
-        id=strawberry.ID(part.encode()),
-        node_key=record.id.node,
-        occurrence=record.id.occurrence,
-        status=record.status,
-        prompt=None if record.prompt is None else JSON(record.prompt),
-        answer_schema=None if record.answer_schema is None else JSON(dict(record.answer_schema)),
-        waiting_since=record.waiting_since,
-        expires_at=record.expires_at,
-        default_action=barrier_action(record.default_action),
-        decided_at=record.decided_at,
-        decided_by=record.decided_by,
-        reason=record.reason,
-        execution_id=execution_id,
-    )
+    return Barrier(execution_id=execution_id, **barrier_facts(record, execution_id))
+
+
+async def find_checkpoint(context: OperationContext, id_: str) -> Checkpoint | None:
+    """The checkpoint with that id, or None."""
+    place = checkpoint.place_of(id_)
+    kept = [] if place is None else await context.runner.checkpoints(place[0])
+    return next((_checkpoint(each) for each in kept if each.id == id_), None)
+
+
+def _checkpoint(found: checkpoint.Checkpoint) -> Checkpoint:
+    return Checkpoint(execution_id=found.execution_id, **checkpoint_facts(found))
 
 
 # --- diagrams -----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from dipeo_server.api.documents import Document
+from dipeo_server.api.types.checkpoints import CheckpointPolicyInput
 from dipeo_server.api.types.control_inputs import BreakpointInput
 from dipeo_server.api.types.described import input_type, one_of_type
 from dipeo_server.api.types.enums import DiagramFormat
@@ -150,6 +151,9 @@ class RunDiagramInput:
         description=(
             "{nodeKey: {output, fingerprint?}}: taken as done where the fingerprint still fits."
         ),
+    )
+    checkpoint_policy: CheckpointPolicyInput | None = strawberry.field(
+        default=None, description="When checkpoints are taken; null = the preset CONSERVATIVE."
     )
     error_strategy: ErrorStrategy | None = strawberry.field(
         default=ErrorStrategy.FAIL_FAST,

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import strawberry
 
 from dipeo_server.api.types.described import interface, object_type
-from dipeo_server.domains.execution.ids import DiagramID, ExecutionID
+from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, Seq
 from dipeo_server.errors import InvalidInput
 
 PAGE_DEFAULT: Final = 20
@@ -19,6 +19,7 @@ NUMBER_DIGITS_MAX: Final = 18
 _EXECUTION: Final = "execution:"
 _DIAGRAM: Final = "diagram:"
 _REVISION: Final = "revision:"
+_CHECKPOINT: Final = "checkpoint:"
 
 
 @interface
@@ -103,9 +104,24 @@ def diagram_at(cursor: str | None, name: str) -> DiagramID | None:
 
 def revision_at(cursor: str | None, name: str) -> int | None:
     """The number of the revision that a cursor stands for. Raises InvalidInput otherwise."""
+    return _number_at(cursor, name, _REVISION)
+
+
+def checkpoint_cursor(at: Seq) -> str:
+    """The place of a checkpoint among those of its run."""
+    return _encoded(f"{_CHECKPOINT}{at}")
+
+
+def checkpoint_at(cursor: str | None, name: str) -> Seq | None:
+    """The sequence of the checkpoint that a cursor stands for. Raises InvalidInput otherwise."""
+    number = _number_at(cursor, name, _CHECKPOINT)
+    return None if number is None else Seq(number)
+
+
+def _number_at(cursor: str | None, name: str, kind: str) -> int | None:
     if cursor is None:
         return None
-    number = _decoded(cursor, name, _REVISION)
+    number = _decoded(cursor, name, kind)
     if not (number.isascii() and number.isdigit() and len(number) <= NUMBER_DIGITS_MAX):
         raise _no_cursor(name)
     return int(number)

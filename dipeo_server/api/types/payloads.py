@@ -7,6 +7,7 @@ import strawberry
 from dipeo_server.api.types.described import object_type
 from dipeo_server.api.types.execution import (
     Barrier,
+    Checkpoint,
     Diagram,
     DiagramRevision,
     ExecutionStateType,
@@ -60,4 +61,16 @@ class BarrierPayload:
     )
     errors: list[UserError] = strawberry.field(
         default_factory=list, description="Why nothing was decided; empty where it was."
+    )
+
+
+@object_type
+class CheckpointPayload:
+    """A checkpoint, or why there is none."""
+
+    checkpoint: Checkpoint | None = strawberry.field(
+        default=None, description="The checkpoint; null where it was refused, or failed."
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why none was taken; empty where one was."
     )

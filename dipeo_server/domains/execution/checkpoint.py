@@ -121,6 +121,11 @@ def checkpoint_id(execution_id: ExecutionID, at: Seq) -> str:
     return f"{_PREFIX}{execution_id}_{at}"
 
 
+def is_checkpoint_id(text: str) -> bool:
+    """Could it be the id of a checkpoint?"""
+    return text.startswith(_PREFIX)
+
+
 def place_of(checkpoint: str) -> tuple[ExecutionID, Seq] | None:
     """The execution and the sequence that an id names; None if it is none of a checkpoint."""
     execution_id, _, at = checkpoint.removeprefix(_PREFIX).rpartition("_")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
-from dipeo_server.domains.execution.checkpoint import CheckpointPolicy
+from dipeo_server.domains.execution.checkpoint import Checkpoint, CheckpointPolicy
 from dipeo_server.domains.execution.events import (
     Breakpoint,
     Budget,
@@ -164,6 +164,10 @@ class Runner(Protocol):
         self, execution_id: ExecutionID, *, after: Seq, limit: int
     ) -> Sequence[Recorded]:
         """One page of committed events."""
+        ...
+
+    async def checkpoints(self, execution_id: ExecutionID) -> Sequence[Checkpoint]:
+        """The checkpoints of an execution, oldest first."""
         ...
 
     async def list_executions(self, query: ExecutionQuery) -> ExecutionPage:
