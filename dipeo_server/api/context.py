@@ -44,6 +44,8 @@ class ApiLimits:
     mutations: int = 10
     pictures: int = 20
     past_events: int = 500_000
+    graph_states: int = 10_000
+    graph_runs: int = 200
     body_bytes: int = 1024 * 1024
     body_seconds: float = 10.0
     operation_seconds: float = 30.0

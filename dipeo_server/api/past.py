@@ -21,8 +21,6 @@ from dipeo_server.errors import InvalidInput, LimitExceeded, NotFound
 INLINE_EVENTS: Final = 5_000
 """Longer logs are folded in a thread, so that nobody else waits for it."""
 
-STATES_MAX: Final = 10_000
-RUNS_MAX: Final = 200
 _PAGE_RUNS: Final = 100
 
 _NARROW: Final = "Ask for a part of it, with `after` and `upTo`."
@@ -107,6 +105,7 @@ async def execution_graph(
 
     Raises LimitExceeded where there are too many runs or states.
     """
+    limits = context.services.limits
     lasts: dict[ExecutionID, Seq] = {}
     branches = Branches(await _branches(context, run, lasts))
     left_at = branches.left_at()
@@ -120,8 +119,8 @@ async def execution_graph(
         if begins < ends:
             await walk(context, own, walks[own].observe, after=Seq(begins), upto=Seq(ends))
         count = sum(len(each) for each in walks.values())
-        if count > STATES_MAX:
-            message = f"The execution graph has more than {STATES_MAX} states."
+        if count > limits.graph_states:
+            message = f"The execution graph has more than {limits.graph_states} states."
             raise LimitExceeded(message, hint=_NARROW)
     return join(run.id, branches, {own: each.states() for own, each in walks.items()})
 
@@ -136,12 +135,13 @@ async def _branches(
         if origin is None:
             break
         root = origin
+    limit = context.services.limits.graph_runs
     found = [Branch(root.id, forked_at=_begin(root))]
     lasts[root.id] = root.last_seq
     for branch in found:  # It grows meanwhile.
         await _add_forks(context, branch.execution_id, found, lasts)
-        if len(found) > RUNS_MAX:
-            message = f"The execution graph has more than {RUNS_MAX} runs."
+        if len(found) > limit:
+            message = f"The execution graph has more than {limit} runs."
             raise LimitExceeded(message, hint="`children` lists the forks of a run, page by page.")
     lasts[run.id] = run.last_seq
     return found
@@ -159,7 +159,7 @@ async def _add_forks(
     lasts: dict[ExecutionID, Seq],
 ) -> None:
     query = ExecutionQuery(parent_id=origin, first=_PAGE_RUNS)
-    while len(found) <= RUNS_MAX:
+    while len(found) <= context.services.limits.graph_runs:
         page = await context.runner.list_executions(query)
         for row in page.items:
             if row.fork_of == origin and row.forked_at is not None:

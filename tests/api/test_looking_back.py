@@ -255,3 +255,24 @@ async def test_000_08_the_history_of_a_fork_goes_on_from_its_origins(live: Live)
     assert ours["variables.a"][0] == 2
     assert ours["variables.a"][1] > 5
     assert ours["outputs.begin"] == theirs["outputs.begin"]
+
+
+@pytest.mark.parametrize(
+    "limits, told",
+    [
+        (ApiLimits(graph_states=3), "more than 3 states"),
+        (ApiLimits(graph_runs=1), "more than 1 runs"),
+    ],
+)
+async def test_an_execution_graph_that_is_too_large_says_how_to_get_a_part(
+    base_dir: Path, limits: ApiLimits, told: str
+) -> None:
+    async with serving(base_dir, limits=limits) as live:
+        run = await live.ended(STRAIGHT)
+        await forked(live, run, 5)
+        (error,) = (await live.answer(GRAPH, id=run))["errors"]
+        assert error["extensions"]["code"] == "LIMIT_EXCEEDED"
+        assert told in error["message"]
+        if limits.graph_states == 3:
+            part = await live.data(GRAPH, id=run, upTo=4)
+            assert len(part["execution"]["executionGraph"]["states"]) == 2

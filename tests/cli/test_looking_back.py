@@ -160,3 +160,16 @@ def test_a_paused_run_is_told_before_and_behind_a_step(control: Control) -> None
         control("state", run, "--at", at, "--json").document["nodeStates"] == before["nodeStates"]
     )
     assert control("state", run, "--json").document["nodeStates"] != before["nodeStates"]
+
+
+def test_000_11_a_fork_parts_from_its_origin_behind_the_event_it_left_at(control: Control) -> None:
+    run = ran(control, HELLO, "--var", "name=Ann")
+    fork = control("fork", run, "--at", "4", "--var", "name=Bob", "--json").document["id"]
+    control.events(fork)
+    told = control("diff", run, fork, "--json").document
+    assert told["partAt"] == "5"
+    assert ("variable", "name") in [(each["kind"], each["key"]) for each in told["differences"]]
+    assert (
+        control("state", fork, "--at", "4").out.splitlines()[1:]
+        == (control("state", run, "--at", "4").out.splitlines()[1:])
+    )

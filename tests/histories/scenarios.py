@@ -24,5 +24,6 @@ SCENARIOS: Final[Mapping[str, Callable[[], Story]]] = {
         *(steered.stepped, steered.breakpoints_hit, steered.limits_raised, steered.aborted),
         *(steered.aborted_while_asking, steered.restarted, steered.output_given),
         *(steered.skipped_by_hand, steered.retried_by_hand),
+        steered.forked,
     )
 }

@@ -7,13 +7,17 @@ from dipeo_server.domains.execution.events import (
     Breakpoint,
     Budget,
 )
+from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.interventions import BreakpointWhen, PauseMode
+from dipeo_server.domains.execution.machine.forking import undone
+from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.output import (
     TokenUsage,
 )
 from dipeo_server.domains.execution.signals import (
     DecisionMade,
     DecisionRevoked,
+    ForkRequested,
     OutputGiven,
     RetryRequested,
     SkipRequested,
@@ -231,4 +235,29 @@ def retried_by_hand() -> Story:
     story.returns("a")
     story.returns("b")
     story.returns("e")
+    return story
+
+
+def forked() -> Story:
+    """Another run that goes on from where a node ran and somebody was asked."""
+    story = Story("s -> a -> b -> e; s -> g -> e2", variables={"x": 1})
+    story.returns("s")
+    story.asks("g", timeout=60.0, default_action="REJECT")
+    story.wait(30)
+    story.machine = ExecutionMachine.replay(story.log)
+    last, before = story.log[-1].event, undone(story.log)
+    wish = ForkRequested(
+        ExecutionID("fork"),
+        ExecutionID("x"),
+        last,
+        before,
+        variables={"x": 2},
+        outputs={"s": "other", "b": "given"},
+        actor="ann",
+    )
+    story.tell(wish)
+    story.returns("a")
+    story.decides("g", BarrierAction.APPROVE, actor="ann")
+    story.returns("e")
+    story.returns("e2")
     return story

@@ -54,7 +54,10 @@ class HistoryEntry:
     )
     sequence: Seq = strawberry.field(description="The event that set it.")
     node_key: str | None = strawberry.field(
-        description="The node that set it; null for the start of the run, and for people."
+        description=(
+            "The node that set it, of an output always its own; null for the start of the run, and "
+            "for people."
+        )
     )
     conflict: bool = strawberry.field(
         description=(
