@@ -53,7 +53,7 @@ async def test_no_event_of_the_origin_is_stored_again(path: Path) -> None:
 
 async def growth_of_forks(path: Path, mebibytes: int) -> int:
     """By how many bytes 100 forks of a run with such outputs make a store larger."""
-    origin, piece = Run(ONE, text=LOOP), "x" * (MIB // 8)
+    origin, piece = Run(ONE, text=LOOP), "x" * (MIB // 5)
     for _ in range(mebibytes * MIB // len(piece) + 3):
         origin.step(piece, port="condtrue")
     await write(path, origin.end())

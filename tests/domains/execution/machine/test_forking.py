@@ -1,10 +1,8 @@
-"""Stories of forks: another run goes on from an event of a log, with changes or without."""
+"""Stories of forks: another run goes on from an event of a log."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -14,17 +12,12 @@ from dipeo_server.domains.execution.events import (
     Breakpoint,
     ErrorStrategy,
     ExecutionForked,
-    GivenOutput,
-    NodeOutputSet,
     PauseCause,
-    Recorded,
 )
-from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
 from dipeo_server.domains.execution.interventions import Budget
-from dipeo_server.domains.execution.machine.forking import forkable_until, undone
-from dipeo_server.domains.execution.machine.machine import ExecutionMachine
+from dipeo_server.domains.execution.machine.forking import forkable_until
 from dipeo_server.domains.execution.output import End, WaitUntil, create_node_output
-from dipeo_server.domains.execution.signals import DecisionMade, ForkRequested
+from dipeo_server.domains.execution.signals import DecisionMade
 from dipeo_server.domains.execution.status import (
     BarrierStatus,
     ExecutionStatus,
@@ -32,71 +25,18 @@ from dipeo_server.domains.execution.status import (
 )
 from dipeo_server.errors import InvalidInput
 from tests.builders import NOON, Story, names
-
-COMPLETED, FAILED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED
-HOUR = timedelta(hours=1)
-FAILS = {"f": {"after_crash": "fail"}}
-
-
-def forked(story: Story, at: int | str | None = None, **wish: Any) -> Story:
-    """The fork of a story behind an event (the last of that name, or of all), an hour later."""
-    last = place(story, at)
-    log = story.log[:last]
-    fork = Story.__new__(Story)
-    fork.machine = ExecutionMachine.replay(log)
-    fork.now = max(story.now, log[-1].at) + HOUR
-    fork.log = list(log)
-    before = list(story.log)
-    request = ForkRequested(
-        ExecutionID("fork"), ExecutionID("x"), log[-1].event, undone(log), actor="ann", **wish
-    )
-    fork.begun = fork.tell(request)
-    assert story.log == before
-    check(fork)
-    return fork
-
-
-def place(story: Story, at: int | str | None) -> int:
-    if isinstance(at, int):
-        return at
-    found = [each.seq for each in story.log if at in (None, type(each.event).__name__)]
-    return found[-1]
-
-
-def check(story: Story) -> None:
-    """Replaying gives what was live, and the log has no gap."""
-    again = ExecutionMachine.replay(story.log).state
-    again.touched, live = set(story.state.touched), story.state
-    assert again == live
-    assert [each.seq for each in story.log] == list(range(1, len(story.log) + 1))
-
-
-def inputs(story: Story, key: str) -> list[Any]:
-    refs = story.state.inputs[story.state.diagram.index_of[key]]
-    return [ref.envelope.body for ref in refs]
-
-
-def finish(story: Story, value: Any = "again") -> ExecutionStatus:
-    """Whatever runs returns, and runs again if it is asked, until nothing does."""
-    while story.running() or _asked_to_rerun(story):
-        for run in _asked_to_rerun(story):
-            story.decides(run.node, BarrierAction.APPROVE, run.occurrence, run.attempt)
-        for key in story.running():
-            story.returns(key, value)
-    check(story)
-    return story.status()
-
-
-def _asked_to_rerun(story: Story) -> list[NodeRun]:
-    found = (each for each in story.state.barriers.values() if each.purpose == "rerun")
-    return [each.node_run for each in found if each.status is BarrierStatus.WAITING]
-
-
-def own(story: Story) -> Sequence[Recorded]:
-    forked_at = story.state.forked_at
-    assert forked_at is not None
-    return story.log[forked_at:]
-
+from tests.domains.execution.machine.forks import (
+    COMPLETED,
+    FAILED,
+    FAILS,
+    HOUR,
+    drive,
+    finish,
+    forked,
+    inputs,
+    outcome,
+    own,
+)
 
 # --- who it is ----------------------------------------------------------------------------------
 
@@ -343,145 +283,7 @@ def test_a_failed_run_can_be_mended_in_a_fork_from_before_its_failure() -> None:
     assert held.status() is ExecutionStatus.PAUSED
 
 
-# --- with changes -------------------------------------------------------------------------------
-
-
-def test_variables_are_set_before_it_goes_on() -> None:
-    story = Story("s -> a -> e", variables={"x": 1})
-    story.returns("s")
-    fork = forked(story, variables={"x": 2, "y": [3]})
-    assert fork.state.variables == {"x": 2, "y": [3]}
-    kinds = names(own(fork))
-    assert kinds.index("StateChanged") < kinds.index("NodeStarted")
-
-
-def test_a_result_that_is_not_used_yet_is_replaced() -> None:
-    story = Story("s -> a -> b -> e; a -> e2")
-    story.returns("s")
-    story.returns("a", "old")
-    fork = forked(story, outputs={"a": "new"})
-    assert fork.state.outputs["a"].body == "new"
-    assert fork.node("a").output == fork.state.outputs["a"]
-    assert inputs(fork, "b") == inputs(fork, "e2") == ["new"]
-    event = next(each.event for each in own(fork) if isinstance(each.event, NodeOutputSet))
-    assert (event.reason, event.actor, event.ports) == ("override", "ann", ("default",))
-    assert finish(fork) is COMPLETED
-
-
-def test_what_used_the_old_result_keeps_it() -> None:
-    story = Story("s -> a -> b -> e; a -> e")
-    story.returns("s")
-    story.returns("a", "old")
-    story.returns("b", "made of old")
-    fork = forked(story, outputs={"a": "new"})
-    assert fork.state.outputs["b"].body == "made of old"
-    assert sorted(inputs(fork, "e")) == ["made of old", "new"]
-    assert [each.envelope.body for each in fork.state.inputs[2]] == ["old"]
-
-
-def test_a_value_that_stays_over_the_turns_of_a_loop_is_replaced() -> None:
-    story = Story(
-        "s -> a -> h -> c; c.t -> h; c.f -> e; a -> w; h -> w; w -> c",
-        edges={"a>w": {"label": "kept"}},
-    )
-    story.returns("s")
-    story.returns("a", "old")
-    story.returns("h", 1)
-    story.returns("w", 1)
-    story.returns("c", 1, port="condtrue")
-    fork = forked(story, outputs={"a": "new"})
-    fork.returns("h", 2)
-    assert sorted(map(str, inputs(fork, "w"))) == ["2", "new"]
-
-
-def test_a_result_of_what_has_not_run_is_taken_when_it_is_reached() -> None:
-    story = Story("s -> a -> b -> e")
-    story.returns("s")
-    fork = forked(story, outputs={"b": {"n": 1}})
-    opening = own(fork)[0].event
-    assert isinstance(opening, ExecutionForked)
-    assert opening.initial == {"b": GivenOutput({"n": 1})}
-    fork.returns("a")
-    assert fork.running() == ["e"]
-    assert inputs(fork, "e") == [{"n": 1}]
-
-
-def test_what_runs_waits_or_has_failed_ends_with_its_result() -> None:
-    story = Story("s -> a -> e; s -> b -> e; s -> d -> e", strategy=ErrorStrategy.COLLECT)
-    story.returns("s")
-    story.raises("a")
-    story.gives("b", WaitUntil(60, create_node_output({"default": 1})))
-    fork = forked(story, outputs={"a": 1, "b": 2, "d": 3})
-    assert inputs(fork, "e") == [1, 2, 3]
-    assert "NodeInterrupted" not in fork.begun
-    assert finish(fork) is COMPLETED
-
-
-def test_an_unknown_node_is_refused_with_the_nearest_name() -> None:
-    story = Story("s -> apple -> e")
-    with pytest.raises(InvalidInput, match="no node 'aple'") as refused:
-        forked(story, outputs={"aple": 1})
-    assert refused.value.field == ("overrides", "outputs", "aple")
-    assert "apple" in (refused.value.hint or "")
-
-
-def test_what_asks_a_person_is_decided_and_given_no_result() -> None:
-    story = Story("s -> g -> e")
-    story.returns("s")
-    story.asks("g")
-    with pytest.raises(InvalidInput, match="waits for a person") as refused:
-        forked(story, outputs={"g": 1})
-    assert "SKIP" in (refused.value.hint or "")
-
-
-def test_a_node_that_has_ended_cannot_leave_by_another_port() -> None:
-    story = Story("s -> c; c.t -> a; c.f -> b")
-    story.returns("s")
-    story.returns("c", 1, port="condtrue")
-    fork = forked(story, outputs={"c": True})
-    assert fork.running() == ["a"]
-    with pytest.raises(InvalidInput, match="comes too late") as refused:
-        forked(story, outputs={"c": False})
-    assert "before it ended" in (refused.value.hint or "")
-
-
-def test_a_node_that_chooses_is_given_a_result_that_names_its_port() -> None:
-    story = Story("s -> a -> c; c.t -> d; c.f -> b")
-    story.returns("s")
-    with pytest.raises(InvalidInput, match="names none"):
-        forked(story, outputs={"c": "maybe"})
-    fork = forked(story, outputs={"c": False})
-    fork.returns("a")
-    assert fork.running() == ["b"]
-
-
 # --- everywhere ---------------------------------------------------------------------------------
-
-
-def drive(story: Story, turns: int) -> ExecutionStatus:
-    """Nodes count their visits; a person approves; the loop is left after so many turns."""
-    while story.status().is_active:
-        for record in list(story.state.barriers.values()):
-            if record.status is BarrierStatus.WAITING:
-                run = record.node_run
-                story.decides(run.node, BarrierAction.APPROVE, run.occurrence, run.attempt)
-        for key in story.running():
-            occurrence = story.run_of(key).occurrence
-            if key.startswith("g"):
-                story.asks(key, variable="gate")
-            elif key.startswith("c"):
-                port = "condtrue" if occurrence < turns else "condfalse"
-                story.returns(key, occurrence, port=port)
-            else:
-                story.returns(key, occurrence, puts={"total": 1, key: occurrence})
-    check(story)
-    return story.status()
-
-
-def outcome(story: Story) -> Any:
-    state = story.state
-    nodes = [(each.status, each.occurrence) for each in state.nodes]
-    return state.status, nodes, state.variables, {k: v.body for k, v in state.outputs.items()}
 
 
 @pytest.mark.parametrize(
