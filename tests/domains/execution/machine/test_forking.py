@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from dipeo_server.domains.execution.checkpoint import CheckpointTrigger
 from dipeo_server.domains.execution.events import (
     BarrierAction,
     BarrierWaiting,
@@ -294,10 +295,14 @@ def test_a_failed_run_can_be_mended_in_a_fork_from_before_its_failure() -> None:
         "s -> a -> h -> x -> c; h -> b -> c; c.t -> h; c.f -> g -> e; a -> b",
     ],
 )
-def test_a_fork_behind_any_event_ends_as_the_run_did(text: str) -> None:
+@pytest.mark.parametrize("policy", [(), (CheckpointTrigger.EVERY_STEP,)])
+def test_a_fork_behind_any_event_ends_as_the_run_did(
+    text: str, policy: tuple[CheckpointTrigger, ...]
+) -> None:
     """000-11, 004-W1: nothing is lost, done twice or decided by nobody, wherever a log is cut."""
     reducers = {"total": "add"}
-    story = Story(text, variables={"total": 0}, reducers=reducers)
+    wish = {"checkpoints": policy}
+    story = Story(text, variables={"total": 0}, reducers=reducers, wish=wish)
     assert drive(story, 10) is COMPLETED
     kept = list(story.log)
     for at in range(1, len(kept)):
