@@ -15,6 +15,7 @@ At: TypeAlias = Annotated[
         "--at", metavar="SEQUENCE", min=1, help="Behind this event.  [default: the newest]"
     ),
 ]
+Save: TypeAlias = Annotated[bool, typer.Option("--save", help="Take one now.")]
 First: TypeAlias = Annotated[str, typer.Argument(metavar="A", help="A run, by its id.")]
 Second: TypeAlias = Annotated[str, typer.Argument(metavar="B", help="Another one.")]
 
@@ -69,7 +70,35 @@ def diff(
     raise typer.Exit(looking_back.show_differences(Remote(url, as_json=as_json), a, b))
 
 
+def checkpoints(
+    execution: remote.Execution,
+    *,
+    save: Save = False,
+    key: remote.Key = None,
+    url: remote.Url = remote.DEFAULT_URL,
+    as_json: options.Json = False,
+) -> None:
+    """List the checkpoints of a run, newest first, or take one.
+
+    A checkpoint is the state behind an event, kept so that a long log need not be folded from its
+    beginning. Without it nothing is lost but time.
+
+    \b
+    Examples:
+      dipeo-server checkpoints exec_0_abc
+      dipeo-server checkpoints exec_0_abc --save --json | jq .checkpoint.id
+
+    Exit codes: 0 told or taken, 1 refused or no server there, 2 wrong usage.
+    """
+    from dipeo_server.cli import checkpoints
+    from dipeo_server.cli.remote import Remote
+
+    server = Remote(url, as_json=as_json, key=key)
+    act = checkpoints.save_checkpoint if save else checkpoints.list_checkpoints
+    raise typer.Exit(act(server, execution))
+
+
 def add_to(app: typer.Typer) -> None:
     """Make them commands of the program."""
-    for command in (state, diff):
+    for command in (state, diff, checkpoints):
         app.command()(command)
