@@ -10,7 +10,14 @@ from typing import Final
 
 from dipeo_server.api.context import PAGE_EVENTS, OperationContext
 from dipeo_server.domains.execution.events import Recorded
-from dipeo_server.domains.execution.graph import Branch, Branches, ExecutionGraph, Walk, join
+from dipeo_server.domains.execution.graph import (
+    Branch,
+    Branches,
+    ExecutionGraph,
+    GraphState,
+    Walk,
+    join,
+)
 from dipeo_server.domains.execution.history import HistoryEntry, MergedHistory
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.machine.evolve import begin, evolve
@@ -105,24 +112,33 @@ async def execution_graph(
 
     Raises LimitExceeded where there are too many runs or states.
     """
-    limits = context.services.limits
     lasts: dict[ExecutionID, Seq] = {}
     branches = Branches(await _branches(context, run, lasts))
     left_at = branches.left_at()
-    walks = {
-        branch.execution_id: Walk(branch, left_at.get(branch.execution_id, frozenset()))
-        for branch in branches
-    }
+    states: dict[ExecutionID, Sequence[GraphState]] = {}
+    left = context.services.limits.graph_states
     for branch in branches:
         own = branch.execution_id
+        walked = _Bounded(Walk(branch, left_at.get(own, frozenset())), left)
         begins, ends = max(branch.forked_at, after), min(lasts[own], upto)
         if begins < ends:
-            await walk(context, own, walks[own].observe, after=Seq(begins), upto=Seq(ends))
-        count = sum(len(each) for each in walks.values())
-        if count > limits.graph_states:
-            message = f"The execution graph has more than {limits.graph_states} states."
-            raise LimitExceeded(message, hint=_NARROW)
-    return join(run.id, branches, {own: each.states() for own, each in walks.items()})
+            await walk(context, own, walked.observe, after=Seq(begins), upto=Seq(ends))
+        states[own] = walked.walk.states()
+        left -= len(walked.walk)
+    return join(run.id, branches, states)
+
+
+class _Bounded:
+    """A walk that ends with LimitExceeded where it comes to more states than are left."""
+
+    def __init__(self, walk: Walk, left: int) -> None:
+        self.walk = walk
+        self._left = left
+
+    def observe(self, recorded: Recorded) -> None:
+        self.walk.observe(recorded)
+        if len(self.walk) > self._left:
+            raise LimitExceeded("The execution graph has too many states.", hint=_NARROW)
 
 
 async def _branches(

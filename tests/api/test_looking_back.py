@@ -260,7 +260,7 @@ async def test_000_08_the_history_of_a_fork_goes_on_from_its_origins(live: Live)
 @pytest.mark.parametrize(
     "limits, told",
     [
-        (ApiLimits(graph_states=3), "more than 3 states"),
+        (ApiLimits(graph_states=3), "too many states"),
         (ApiLimits(graph_runs=1), "more than 1 runs"),
     ],
 )
