@@ -32,7 +32,7 @@ from dipeo_server.domains.execution.signals import (
 )
 from dipeo_server.domains.execution.state import ExecutionState
 from dipeo_server.domains.execution.status import ExecutionStatus
-from dipeo_server.errors import DipeoError
+from dipeo_server.errors import DipeoError, StorageError
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +41,8 @@ Tell = Callable[[ExecutionID, Signal], Awaitable[object]]
 
 _PARENT_PAUSED = "the run that started it was paused"
 _PARENT_ENDED = "its parent ended"
+STORAGE_RETRY_SECONDS = 0.5
+"""How long nothing is told to a child that could not be told because of the disk."""
 
 
 class Family:
@@ -116,6 +118,14 @@ class Family:
         while tasks := self._telling.get(execution_id):
             await asyncio.wait(set(tasks))
 
+    async def close(self) -> None:
+        """Tell nobody any more."""
+        tasks = {task for tasks in self._telling.values() for task in tasks}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
     # --- what follows for children --------------------------------------------------------------
 
     def _moved(
@@ -175,7 +185,8 @@ class Family:
             signal = wish(run)
             if signal is None:
                 continue
-            task = asyncio.create_task(self._pass_on(child, signal), name=f"tell {child}")
+            passing = self._pass_on(execution_id, child, signal)
+            task = asyncio.create_task(passing, name=f"tell {child}")
             self._telling[execution_id].add(task)
             task.add_done_callback(lambda done: self._told(execution_id, done))
 
@@ -185,9 +196,22 @@ class Family:
         if not tasks:
             del self._telling[execution_id]
 
-    async def _pass_on(self, child: ExecutionID, signal: Signal) -> None:
-        try:
-            await self._tell(child, signal)
-        except DipeoError as error:
-            # It ended by itself, or the disk is full and it will be told again by a restart.
-            log.info("child_not_told", execution_id=child, wish=type(signal).__name__, why=error)
+    async def _pass_on(self, parent: ExecutionID, child: ExecutionID, signal: Signal) -> None:
+        """Tell a child, however long the disk keeps it from being recorded."""
+        # Tasks may be late; what the parent has taken back meanwhile is not told any more.
+        while not (isinstance(signal, ResumeRequested) and parent in self._held):
+            try:
+                await self._tell(child, signal)
+            except StorageError as error:
+                if not error.is_lasting and self._is_wanted(parent, signal):
+                    await asyncio.sleep(STORAGE_RETRY_SECONDS)
+                    continue
+            except DipeoError as error:
+                # It ended by itself, or will be told again by a restart.
+                wish = type(signal).__name__
+                log.info("child_not_told", execution_id=child, wish=wish, why=error)
+            return
+
+    def _is_wanted(self, parent: ExecutionID, signal: Signal) -> bool:
+        """Is there anything left of it to be told, once the disk does again?"""
+        return not isinstance(signal, PauseRequested) or parent in self._held

@@ -102,7 +102,7 @@ class LocalRunner:
         self._bodies = Bodies(store.blobs)
         self._watches = Watches()
         self.watching = self._watches.watching
-        self._family = Family(self.tell_child)
+        self._family = Family(partial(self._tell, key=None))
         performer = Performer(
             registry,
             self._services,
@@ -354,6 +354,7 @@ class LocalRunner:
         """Stop everything; what was running is found by the next `recover`."""
         self.is_closing = True
         await asyncio.gather(*(actor.close() for actor in list(self._actors.values())))
+        await self._family.close()
         self._actors.clear()
         await self._keys.close()
         await self._logbook.close()
