@@ -81,14 +81,16 @@ class ExecutionFacts:
     @computed
     async def pause_reason(self, info: Info) -> str | None:
         """Why it is paused, as whoever paused it says; null while it is not."""
-        return (await self.loaded_view(info)).pause_reason
+        view = await self.loaded_view(info)
+        return view.pause_reason if view.status is ExecutionStatus.PAUSED else None
 
     @computed
     async def pause_cause(self, info: Info) -> str | None:
         """What paused it: user, start_paused, step, breakpoint, max_steps, max_tokens, max_seconds
         or parent; null while it is not.
         """
-        return (await self.loaded_view(info)).pause_cause
+        view = await self.loaded_view(info)
+        return view.pause_cause if view.status is ExecutionStatus.PAUSED else None
 
     @computed
     async def breakpoints(self, info: Info) -> list[Breakpoint]:
