@@ -1,4 +1,4 @@
-"""From what a client sends to what an execution runs, and back to a document."""
+"""From what a client sends to what an execution runs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,9 @@ from typing import Any, Final, TypedDict
 from dipeo_server.api.context import ApiServices
 from dipeo_server.domains.diagram import judgement
 from dipeo_server.domains.diagram.compile import Compiled
-from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.diagram.formats.detect import read_diagram
 from dipeo_server.domains.diagram.formats.inline import from_inputs
 from dipeo_server.domains.diagram.formats.loaded import Loaded
-from dipeo_server.domains.diagram.model import (
-    DomainDiagram,
-    DomainEdge,
-    DomainNode,
-    DomainPerson,
-)
 from dipeo_server.domains.diagram.problem import DiagramProblem
 from dipeo_server.errors import InvalidInput
 
@@ -97,46 +90,3 @@ def compile_loaded(loaded: Loaded, services: ApiServices) -> Compiled:
 def problems_of(loaded: Loaded, services: ApiServices) -> tuple[DiagramProblem, ...]:
     """Everything to be said about a document; a diagram that was read in part is still checked."""
     return judgement.problems_of(loaded, services.specs, services.check_expression)
-
-
-def diagram_of(executable: ExecutableDiagram) -> DomainDiagram:
-    """The diagram that was compiled, as far as the compiled form holds it."""
-    keys = [node.key for node in executable.nodes]
-    return DomainDiagram(
-        nodes=tuple(
-            DomainNode(node.key, node.id, node.type, node.label, node.props, node.position)
-            for node in executable.nodes
-        ),
-        edges=tuple(
-            DomainEdge(
-                key=edge.key,
-                source=keys[edge.source],
-                target=keys[edge.target],
-                source_handle=edge.source_handle,
-                target_handle=edge.target_handle,
-                label=edge.label,
-                content_type=edge.content_type,
-                kind=edge.kind,
-                condition=edge.condition,
-                priority=edge.priority,
-                transform=edge.transform,
-            )
-            for edge in executable.edges
-        ),
-        persons=tuple(
-            DomainPerson(
-                key=person.key,
-                label=person.label,
-                service=person.service,
-                model=person.model,
-                system_prompt=person.system_prompt,
-                prompt_file=person.prompt_file,
-                api_key_id=person.api_key_id,
-            )
-            for person in executable.persons
-        ),
-        name=executable.name,
-        description=executable.description,
-        path=executable.path,
-        metadata={"reducers": dict(executable.reducers)} if executable.reducers else {},
-    )

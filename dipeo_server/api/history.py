@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import (
     BarrierWaiting,
+    DiagramMutated,
     ExecutionForked,
     ExecutionStarted,
     Failure,
@@ -57,10 +59,14 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A folded log: `runs` in order of starting, `inputs` by (node key, occurrence)."""
+    """A folded log: `runs` in order of starting, `inputs` by (node key, occurrence).
+
+    The edges of inputs are those of the diagram that ran then: `diagrams` has it for each.
+    """
 
     runs: tuple[RunRecord, ...]
     inputs: dict[_Visit, tuple[InputRef, ...]]
+    diagrams: dict[_Visit, ExecutableDiagram]
     metrics: ExecutionMetrics
     wait: timedelta
     critical_path: tuple[str, ...]
@@ -86,15 +92,25 @@ class _Folding:
     open: dict[str, int] = field(default_factory=dict)
     ready: dict[int, datetime] = field(default_factory=dict)
     inputs: dict[_Visit, tuple[InputRef, ...]] = field(default_factory=dict)
+    diagrams: dict[_Visit, ExecutableDiagram] = field(default_factory=dict)
 
     def add(self, recorded: Recorded) -> None:
         self.tracker.observe(recorded)
         if self.state is None:
             self.state = begin(recorded)
         else:
+            before = self.state.diagram
             evolve(self.state, recorded)
+            self._follow(before, self.state.diagram)
             self._note(self.state, recorded)
         self._note_ready(self.state, recorded.at)
+
+    def _follow(self, before: ExecutableDiagram, now: ExecutableDiagram) -> None:
+        """Where the graph was changed, nodes have other indexes."""
+        if before is not now:
+            keys = {before.nodes[index].key: at for index, at in self.ready.items()}
+            kept = {key: at for key, at in keys.items() if key in now.index_of}
+            self.ready = {now.index_of[key]: at for key, at in kept.items()}
 
     def history(self) -> History:
         waits = (
@@ -103,6 +119,7 @@ class _Folding:
         return History(
             runs=tuple(self.runs),
             inputs=self.inputs,
+            diagrams=self.diagrams,
             metrics=self.tracker.get_execution_metrics(),
             wait=sum(waits, timedelta()),
             critical_path=_critical_path(self.runs, self.inputs),
@@ -138,7 +155,10 @@ class _Folding:
         running = RunRecord(run, NodeExecutionStatus.RUNNING, ready_at, at)
         self.runs.append(replace(running, revision=state.revision))
         index = state.diagram.index_of[run.node]
-        self.inputs.setdefault((run.node, run.occurrence), state.inputs.get(index, ()))
+        visit = (run.node, run.occurrence)
+        if visit not in self.inputs:
+            self.inputs[visit] = state.inputs.get(index, ())
+            self.diagrams[visit] = state.diagram
 
     def _change(self, run: NodeRun, change: RunRecord) -> None:
         """The open run, with the status and the end that `change` has."""
@@ -259,6 +279,8 @@ class Before:
                 self._content_hash, self._variables = diagram.content_hash, dict(variables)
             case ExecutionForked():
                 self._started_at = recorded.at
+            case DiagramMutated(content_hash=content_hash):
+                self._content_hash = content_hash
             case StateChanged(key=key, is_deleted=True):
                 self._variables.pop(key, None)
             case StateChanged(key=key, value=value):

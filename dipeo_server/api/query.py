@@ -233,7 +233,8 @@ async def _part(context: OperationContext, view: ExecutionView, part: ids.PartID
         case ids.Kind.ENVELOPE:
             return await output_of(context, view, part.node, part.occurrence)
         case ids.Kind.REVISION:
-            is_inline = view.diagram_id is None and not part.node and not part.occurrence
-            return await run_revision(view, context) if is_inline else None
+            is_own = view.diagram_id is None or view.mutations > 0
+            is_whole = is_own and not part.node and not part.occurrence
+            return await run_revision(view, context) if is_whole else None
         case ids.Kind.DECISION:
             return None

@@ -62,7 +62,7 @@ async def _revision(context: OperationContext, revision_id: str) -> Source:
             return await _stored(context, diagram_id, revision)
     elif part is not None and part.kind is ids.Kind.REVISION:
         view = await context.views.load(part.execution_id)
-        if view is not None and view.diagram_id is None:
+        if view is not None and (view.diagram_id is None or view.mutations):
             return Source(view.diagram)
     raise NotFound(f"There is no revision {revision_id!r}.")
 

@@ -17,6 +17,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "BreakpointsChanged": "breakpoints actor",
     "CheckpointFailed": "trigger message",
     "CheckpointSaved": "checkpointId at trigger sizeBytes",
+    "DiagramMutated": "revisionNumber contentHash rerun unreachable actor",
     "EarlyDecisionChanged": f"decisionId {_VISIT} change actor",
     "ExecutionAborted": f"{_FIGURES} reason actor",
     "ExecutionCompleted": f"{_FIGURES} observedErrors",

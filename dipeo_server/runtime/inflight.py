@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 KILL_SECONDS = 1.0
 """What a handler has, behind its grace, to kill what it started."""
 CLOSE_SECONDS = 5.0
+_GONE = -2
+"""The place of nodes that are no more in the graph."""
 
 Work = Callable[[Command], Callable[[], Awaitable[Signal]]]
 """What to do for a command: called at once when it is due, the result of that in a task."""
@@ -70,6 +72,19 @@ class Inflight:
                 self._stop(index, current, grace_seconds)
             if command is not None:
                 self._start(index, command)
+
+    def move(self, places: Mapping[int, int], grace_seconds: float) -> None:
+        """Nodes have other indexes, by their old ones; what is in flight for others is stopped."""
+        keys, self._keys = self._keys, {}
+        stopping, self._stopping = self._stopping, {}
+        for index, task in stopping.items():
+            if index in places:
+                self._stopping[places[index]] = task
+        for index, key in keys.items():
+            if index in places:
+                self._keys[places[index]] = key
+            else:
+                self._stop(_GONE, key, grace_seconds)
 
     async def close(self) -> None:
         """Cancel everything and wait for it, but not for ever; nothing is started any more."""

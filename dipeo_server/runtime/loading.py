@@ -16,6 +16,7 @@ from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.checkpoint import Checkpoint
 from dipeo_server.domains.execution.events import (
     CheckpointSaved,
+    DiagramMutated,
     ExecutionStarted,
     NodeCompleted,
     NodeFailed,
@@ -26,7 +27,7 @@ from dipeo_server.domains.execution.events import (
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.ports import StateStore
-from dipeo_server.domains.execution.snapshot import document_of, places
+from dipeo_server.domains.execution.snapshot import Document, document_of, places
 from dipeo_server.errors import DamagedCheckpoint, StorageError
 from dipeo_server.runtime.history import PAGE_EVENTS, RETRY_SECONDS, TRIES_MAX
 
@@ -84,11 +85,11 @@ async def _restored(
         if stored is None or stored.checkpoint.at <= len(first):
             return None
         known = stored.checkpoint
-        diagram = _diagram_of(first[0])
+        document = document_of(stored.parts, known.content_hash)
+        diagram = await _diagram_of(store, execution_id, first[0], document)
         if known.graph_hash != diagram.content_hash:
             raise DamagedCheckpoint("A checkpoint is of another diagram.")
         await _check_told(store, execution_id, known)
-        document = document_of(stored.parts, known.content_hash)
         wanted = _stretches(places(document))
         if sum(len(stretch) for stretch in wanted) > known.at // 2:
             return None  # To look so much up takes no less time than to fold it.
@@ -108,10 +109,17 @@ async def _check_told(store: StateStore, execution_id: ExecutionID, known: Check
     raise DamagedCheckpoint(f"The log does not tell of the checkpoint at {known.at}.")
 
 
-def _diagram_of(recorded: Recorded) -> ExecutableDiagram:
-    if not isinstance(recorded.event, ExecutionStarted):
-        raise DamagedCheckpoint("The log of a checkpoint does not begin with a diagram.")
-    return recorded.event.diagram
+async def _diagram_of(
+    store: StateStore, execution_id: ExecutionID, first: Recorded, document: Document
+) -> ExecutableDiagram:
+    """The diagram that it ran then: that it began with, or that of its last change."""
+    changed_at = document["state"].get("graph_at")
+    told = first
+    if changed_at is not None:
+        [told] = await store.read(execution_id, after=Seq(changed_at - 1), limit=1)
+    if not isinstance(told.event, ExecutionStarted | DiagramMutated):
+        raise DamagedCheckpoint("The log of a checkpoint does not hold its diagram.")
+    return told.event.diagram
 
 
 def _stretches(wanted: Sequence[Seq]) -> list[range]:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import structlog
 from pydantic import ValidationError
 
-from dipeo_server.domains.diagram.executable import ExecutableNode
+from dipeo_server.domains.diagram.executable import ExecutableDiagram, ExecutableNode
 from dipeo_server.domains.diagram.model import DomainNode
 from dipeo_server.domains.execution.blobs import BlobRef
 from dipeo_server.domains.execution.context import (
@@ -47,7 +47,7 @@ from dipeo_server.domains.execution.signals import (
     NodeReturned,
     Signal,
 )
-from dipeo_server.domains.execution.state import ExecutionState
+from dipeo_server.domains.execution.state import ExecutionState, InputRef
 from dipeo_server.domains.execution.status import NodeExecutionStatus
 from dipeo_server.errors import DipeoError, NodeError
 from dipeo_server.runtime.bodies import Bodies, LoadedOutputs
@@ -57,6 +57,10 @@ from dipeo_server.runtime.plain_json import plain_json, plain_output, plain_resu
 log = structlog.get_logger(__name__)
 
 MESSAGE_CHARACTERS_MAX = 16 * 1024
+
+
+_Work: TypeAlias = tuple[ExecutableDiagram, ExecutableNode, tuple[InputRef, ...]]
+"""A node to run in its diagram, and what it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +122,17 @@ class Performer:
         return redact(await self._outcome(state, run, holds, lambda told: post(redact(told))))
 
     async def _outcome(self, state: ExecutionState, run: NodeRun, holds: int, post: Post) -> Signal:
-        node = state.diagram.get_node(run.node)
+        # Taken now: by the time there is a place for it, the graph may have been changed.
+        diagram = state.diagram
+        node = diagram.get_node(run.node)
+        refs = state.inputs.get(node.index, ())
         entry = self._registry.get(node.type)
         if entry is None:
             return NodeRaised(run, _unavailable(node))
         context: ExecutionContext | None = None
         try:
             async with self._place(entry):
-                context = await self._context(state, node, run, post)
+                context = await self._context(state, (diagram, node, refs), run, post)
                 if self._holds_of(state.id) > holds:
                     return NodePutOff(run)  # It waited for a place, and somebody paused the run.
                 result = await _call(entry, node, context)
@@ -157,10 +164,11 @@ class Performer:
         return self._places.get(entry.spec.type, self._slots)
 
     async def _context(
-        self, state: ExecutionState, node: ExecutableNode, run: NodeRun, post: Post
+        self, state: ExecutionState, work: _Work, run: NodeRun, post: Post
     ) -> ExecutionContext:
-        refs = await self._bodies.of_inputs(state.inputs.get(node.index, ()))
-        resolved = resolve(state.diagram, refs)
+        diagram, node, given = work
+        refs = await self._bodies.of_inputs(given)
+        resolved = resolve(diagram, refs)
         visit = Visit(
             node_run=run,
             node=node,
@@ -174,7 +182,7 @@ class Performer:
             tell_branch=_branch_sink(run, post),
         )
         return ExecutionContext(
-            state.diagram,
+            diagram,
             state.id,
             node_outputs=LoadedOutputs(state.outputs, self._bodies),
             variables=MappingProxyType(state.variables),

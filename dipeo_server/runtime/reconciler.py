@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
+from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.commands import Command, RunNode, SetBudgetTimer, SetTimer
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.machine.steering_events import RUN_INDEX
@@ -37,6 +38,7 @@ class Reconciler:
         self._inflight = Inflight(self._work, post, ended)
         self._due: dict[int, Command | None] = {}
         self._is_torn = False
+        self._diagram: ExecutableDiagram | None = None
         self._seen: Callable[[], ExecutionState] = _nothing
 
     def __len__(self) -> int:
@@ -56,6 +58,7 @@ class Reconciler:
         """Take what has changed; start at once what may run ahead of the disk, if `is_ahead`."""
         if machine.last_seq == 0:
             return
+        self._follow(machine.state.diagram)
         may_start = is_ahead and not self._is_torn
         ahead: dict[int, Command | None] = {}
         for index, command in machine.take_changes().items():
@@ -71,6 +74,7 @@ class Reconciler:
         if machine.last_seq == 0:
             return
         state = machine.state
+        self._follow(state.diagram)
         due, self._due = self._due, {}
         if self._is_torn:
             due = dict.fromkeys((*self._inflight.indexes(), *state.running))
@@ -89,6 +93,19 @@ class Reconciler:
     async def close(self) -> None:
         """Cancel everything and wait for it, but not for ever; nothing is started any more."""
         await self._inflight.close()
+
+    def _follow(self, diagram: ExecutableDiagram) -> None:
+        """Where the graph was changed, what is in flight or due is for nodes at other places."""
+        before, self._diagram = self._diagram, diagram
+        if before is None or before is diagram:
+            return
+        places = {RUN_INDEX: RUN_INDEX}
+        for node in before.nodes:
+            if node.key in diagram.index_of:
+                places[node.index] = diagram.index_of[node.key]
+        self._inflight.move(places, GRACE_SECONDS)
+        due = self._due.items()
+        self._due = {places[index]: command for index, command in due if index in places}
 
     def _is_harmless(self, state: ExecutionState, index: int, command: Command | None) -> bool:
         """Would nobody outside notice if the process died before this is durable?"""
@@ -132,7 +149,7 @@ def moment_of(signal: Signal, state: ExecutionState, now: datetime) -> datetime:
     """When it happened: a timer that fired was due, even if the clock was put back since."""
     if not isinstance(signal, TimerFired):
         return now
-    waiting = state.waiting.get(state.diagram.index_of[signal.node_run.node])
+    waiting = state.waiting.get(state.diagram.index_of.get(signal.node_run.node, RUN_INDEX))
     return max(now, waiting.due_at) if waiting and waiting.due_at else now
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, get_args
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from dipeo_server.domains.execution.events import Event, ExecutionStarted
+from dipeo_server.domains.execution.events import DiagramMutated, Event, ExecutionStarted
 from dipeo_server.errors import StorageError
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
@@ -65,7 +65,7 @@ class EventCodec:
 
     def encode(self, event: Event) -> bytes:
         """The event as UTF-8 JSON. Raises StorageError for what no JSON can hold."""
-        if isinstance(event, ExecutionStarted):
+        if isinstance(event, ExecutionStarted | DiagramMutated):
             # A fresh copy: orjson would write the diagram's cached properties as well.
             event = replace(event, diagram=replace(event.diagram))
         return json_bytes(event)

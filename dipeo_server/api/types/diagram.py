@@ -8,7 +8,6 @@ from functools import cached_property
 import strawberry
 from strawberry.scalars import JSON
 
-from dipeo_server.api import documents
 from dipeo_server.api.context import Info
 from dipeo_server.api.types.arguments import Format
 from dipeo_server.api.types.described import computed, object_type
@@ -26,6 +25,7 @@ from dipeo_server.domains.diagram.executable import (
 from dipeo_server.domains.diagram.formats.loaded import Loaded
 from dipeo_server.domains.diagram.formats.writing import write_diagram
 from dipeo_server.domains.diagram.model import DomainDiagram
+from dipeo_server.domains.diagram.mutations import document_of
 from dipeo_server.domains.diagram.problem import Severity
 from dipeo_server.domains.diagram.rendering.composing import compose_document
 from dipeo_server.domains.execution.envelope import ContentType
@@ -119,7 +119,7 @@ class Graph:
     @cached_property
     def as_document(self) -> DomainDiagram:
         """The diagram as if it had been read again."""
-        return documents.diagram_of(self.diagram)
+        return document_of(self.diagram)
 
     def node(self, key: str) -> DiagramNode | None:
         """The node with that key."""

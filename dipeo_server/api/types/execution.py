@@ -386,7 +386,7 @@ def stored_revision(
 async def run_revision(view: ExecutionView, context: OperationContext) -> DiagramRevision:
     """What a run runs: the stored revision, or one that an inline run has for itself."""
     whole = whole_of(view, context)
-    if view.diagram_id is not None:
+    if view.diagram_id is not None and not view.mutations:
         found = await context.revisions.load((view.diagram_id, view.revision))
         if found is not None:
             return stored_revision(found, context, whole.graph)

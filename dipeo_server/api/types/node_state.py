@@ -187,8 +187,9 @@ class NodeState:
     async def inputs(self, occurrence: Occurrence = None) -> list[ResolvedInput]:
         """What one visit was given; empty for a visit that has not begun."""
         history = await self.whole.history()
-        refs = history.inputs.get((self.node_key, occurrence or self.occurrence), ())
-        found = resolver.resolve(self.whole.graph.diagram, refs)
+        visit = (self.node_key, occurrence or self.occurrence)
+        diagram = history.diagrams.get(visit, self.whole.graph.diagram)
+        found = resolver.resolve(diagram, history.inputs.get(visit, ()))
         return [resolved_input(source) for source in found.sources]
 
 

@@ -12,7 +12,7 @@ from dipeo_server.api.types.logs import LogConnection, log_line, place_of
 from dipeo_server.api.types.paging import PageInfo, page_size
 from dipeo_server.api.types.recorded import Translator
 from dipeo_server.api.types.scalars import encode_sequence
-from dipeo_server.domains.execution.events import ExecutionStarted, Recorded
+from dipeo_server.domains.execution.events import DiagramMutated, ExecutionStarted, Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.runner import Runner
 
@@ -38,22 +38,33 @@ class Teller:
             self._before = before
         if self._translator is None:
             self._translator = Translator(self._id, await self._revision(recorded))
+        self._translator.observe(recorded)
         told = self._translator.translate(recorded, self._before)
         self._before.observe(recorded)
         return told
 
     async def _revision(self, recorded: Recorded) -> int:
-        """The revision of the diagram that runs, as the first event has it."""
-        log = [recorded]
-        if recorded.seq > 1:
-            log = list(await self._runner.read_events(self._id, after=Seq(0), limit=1))
-        return next(
-            (each.event.revision for each in log if isinstance(each.event, ExecutionStarted)), 0
-        )
+        """The revision that runs at this event: as the first one has it, or the last change."""
+        view = await self._runner.view(self._id) if recorded.seq > 1 else None
+        log: Sequence[Recorded] = [recorded]
+        if view is not None and view.mutations:
+            log = await read_log(self._runner, self._id, recorded.seq)
+        elif view is not None:
+            log = await self._runner.read_events(self._id, after=Seq(0), limit=1)
+        revision = 0
+        for each in log:
+            match each.event:
+                case ExecutionStarted(revision=number) | DiagramMutated(revision_number=number):
+                    revision = number
+                case _:
+                    pass
+        return revision
 
     def pass_over(self, recorded: Recorded) -> None:
         """Take note of an event that nobody wants to hear."""
         self._before.observe(recorded)
+        if self._translator is not None:
+            self._translator.observe(recorded)
 
 
 async def event_page(

@@ -39,6 +39,11 @@ class Translator:
         self._graphql_id = strawberry.ID(execution_id)
         self._trace_id = strawberry.ID(trace_id(execution_id))
 
+    def observe(self, recorded: Recorded) -> None:
+        """Take note of another graph: what follows runs its revision."""
+        if isinstance(recorded.event, facts.DiagramMutated):
+            self.revision = recorded.event.revision_number
+
     def translate(self, recorded: Recorded, before: Before) -> ExecutionEvent:
         """The GraphQL value; `before` knows what it needs of the log."""
         fact, head = recorded.event, self._head(recorded)

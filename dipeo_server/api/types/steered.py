@@ -25,6 +25,7 @@ Steering: TypeAlias = (
     | facts.BreakpointHit
     | facts.NodeOutputSet
     | facts.LimitRaised
+    | facts.DiagramMutated
 )
 
 
@@ -54,6 +55,15 @@ def translate(fact: Steering, head: Head, execution_id: ExecutionID) -> Executio
                 output=envelope(fact.output, execution_id, head["timestamp"]),
                 ports=list(fact.ports),
                 reason=fact.reason,
+                actor=fact.actor,
+            )
+        case facts.DiagramMutated():
+            return steering.DiagramMutated(
+                **head,
+                revision_number=fact.revision_number,
+                content_hash=fact.content_hash,
+                rerun=list(fact.rerun),
+                unreachable=list(fact.unreachable),
                 actor=fact.actor,
             )
         case facts.LimitRaised(max_steps=steps, budget=budget, actor=actor):

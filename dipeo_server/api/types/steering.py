@@ -81,6 +81,24 @@ class NodeOutputSet(OfAttempt):
 
 
 @object_type
+class DiagramMutated(ExecutionEvent):
+    """The run runs another graph from here on, as its next revision.
+
+    What is in neither list stays as it is.
+    """
+
+    revision_number: int = strawberry.field(description="Which revision of the run that is.")
+    content_hash: str = strawberry.field(description="The hash of the new graph.")
+    rerun: list[str] = strawberry.field(
+        description="Keys of nodes that run from now on as something else, or with other inputs."
+    )
+    unreachable: list[str] = strawberry.field(
+        description="Keys of nodes that never run, as no start leads there."
+    )
+    actor: str | None = strawberry.field(description="Who did it.")
+
+
+@object_type
 class LimitRaised(ExecutionEvent):
     """The run may take more steps, or spend more; what is null has no limit."""
 

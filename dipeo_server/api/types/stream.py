@@ -46,6 +46,7 @@ ExecutionStreamItem: TypeAlias = Annotated[
     | steering.BreakpointsChanged
     | steering.BreakpointHit
     | steering.LimitRaised
+    | steering.DiagramMutated
     | events.RunnerRestarted
     | events.CheckpointSaved
     | events.CheckpointFailed

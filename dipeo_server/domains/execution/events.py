@@ -29,6 +29,7 @@ from dipeo_server.domains.execution.interventions import (
     BreakpointHit,
     BreakpointsChanged,
     Budget,
+    DiagramMutated,
     EarlyDecisionChanged,
     GivenOutput,
     LimitRaised,
@@ -49,6 +50,7 @@ __all__ = [
     "Budget",
     "CheckpointFailed",
     "CheckpointSaved",
+    "DiagramMutated",
     "Durability",
     "EarlyDecisionChanged",
     "Ending",
@@ -146,8 +148,7 @@ class Ending:
 class ExecutionStatusChanged:
     """Any change of status but the terminal one; `cause` says what brought it about.
 
-    With `ending`, `before` and `after` are the same: the run still runs, but only to stop. Where a
-    step begins, `step` is the visit that it lets run.
+    With `ending`, `before` and `after` are the same; `step` is the visit that a step lets run.
     """
 
     before: ExecutionStatus
@@ -373,6 +374,7 @@ Event: TypeAlias = (
     | BreakpointsChanged
     | BreakpointHit
     | LimitRaised
+    | DiagramMutated
     | RunnerRestarted
     | CheckpointSaved
     | CheckpointFailed

@@ -13,6 +13,7 @@ from typing import Final
 
 from dipeo_server.domains.execution.events import (
     BarrierWaiting,
+    DiagramMutated,
     Event,
     ExecutionAborted,
     ExecutionCompleted,
@@ -187,6 +188,7 @@ def join(
 
 _STEPS: Final = (
     ExecutionStarted,
+    DiagramMutated,
     NodeCompleted,
     NodeFailed,
     NodeInterrupted,
@@ -204,6 +206,8 @@ def _told(event: Event) -> tuple[str, NodeExecutionStatus | None]:
     match event:
         case ExecutionStarted():
             return "started", None
+        case DiagramMutated(revision_number=number):
+            return f"graph changed: revision {number}", None
         case ExecutionCompleted():
             return "COMPLETED", _N.COMPLETED
         case ExecutionFailed(failure=failure):

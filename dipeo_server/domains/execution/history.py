@@ -10,6 +10,7 @@ from typing import Any
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import (
+    DiagramMutated,
     ExecutionStarted,
     NodeCompleted,
     NodeFailed,
@@ -102,6 +103,9 @@ class MergedHistory:
                     self._put(_output(node, now, recorded.seq))
             case StateChanged():
                 self._changed(evolve(self._state, recorded), event, recorded.seq)
+            case DiagramMutated():
+                evolve(self._state, recorded)
+                self._writers.clear()  # What was side by side was so in another graph.
             case _:
                 evolve(self._state, recorded)
 

@@ -1,4 +1,4 @@
-"""Facts that people and limits make: decisions, breakpoints, limits, outputs set by hand."""
+"""Facts that people and limits make: decisions, breakpoints, limits, results, other graphs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
+from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.ids import NodeRun
 from dipeo_server.domains.execution.status import BarrierStatus
@@ -179,3 +180,20 @@ class NodeOutputSet:
     reason: Literal["by_user", "initial_state", "override"] = "by_user"
     actor: str | None = None
     kind: Literal["node_output_set"] = "node_output_set"
+
+
+@dataclass(frozen=True, slots=True)
+class DiagramMutated:
+    """From here on the run runs this diagram, whole: its revision of that number.
+
+    By node key: `rerun` runs from now on with another definition or other inputs, `unreachable`
+    never will, as no start leads there.
+    """
+
+    revision_number: int
+    content_hash: str
+    diagram: ExecutableDiagram
+    rerun: tuple[str, ...] = ()
+    unreachable: tuple[str, ...] = ()
+    actor: str | None = None
+    kind: Literal["diagram_mutated"] = "diagram_mutated"

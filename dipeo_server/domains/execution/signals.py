@@ -248,6 +248,15 @@ class OutputGiven:
 
 
 @dataclass(frozen=True, slots=True)
+class GraphMutationRequested:
+    """Run this diagram from now on; it was made from the run's revision of that number."""
+
+    diagram: ExecutableDiagram
+    made_from: int
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AbortRequested:
     """End the run: running nodes are cancelled, then it is ABORTED; beats every decision."""
 
@@ -280,6 +289,7 @@ PersonSignal: TypeAlias = (
     | RetryRequested
     | SkipRequested
     | OutputGiven
+    | GraphMutationRequested
     | CheckpointRequested
 )
 """What people wish; all others are reports."""

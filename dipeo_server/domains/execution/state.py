@@ -172,6 +172,14 @@ class ClosedLoop:
 
 
 @dataclass(frozen=True, slots=True)
+class GoneNode:
+    """A node that was taken out of the graph; one of its key that comes back counts on."""
+
+    stood: NodeState
+    emission: Emission | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class VariableWrite:
     """Who last wrote a variable, and in which turns of the blocks around it."""
 
@@ -193,7 +201,9 @@ class ExecutionState:
     `unsaved` is how much would have to be done again from the checkpoint at `checkpoint_at`.
     A fork is one of `fork_of` since `forked_at`; `key` tells a child from others of its visit.
     `closed` holds what loops had when they ended, `displaced` what an exit held before its newest
-    token: so a failure can be taken back.
+    token: so a failure can be taken back. `mutations` counts the changes of the graph,
+    each of which makes one more `revision` (the last at `graph_at`); `gone` has the nodes that were
+    taken out, by key.
     """
 
     id: ExecutionID
@@ -211,6 +221,8 @@ class ExecutionState:
     forked_at: Seq | None = None
     diagram_id: DiagramID | None = None
     revision: int = 0
+    mutations: int = 0
+    graph_at: Seq | None = None
     max_steps: int = 10_000
     steps: int = 0
     error_strategy: ErrorStrategy = ErrorStrategy.FAIL_FAST
@@ -260,6 +272,7 @@ class ExecutionState:
     barriers: dict[BarrierID, BarrierRecord] = field(default_factory=dict)
     outputs: dict[str, Envelope] = field(default_factory=dict)
     executed: dict[str, int] = field(default_factory=dict)
+    gone: dict[str, GoneNode] = field(default_factory=dict)
     touched: set[int] = field(default_factory=set)
 
     @property
@@ -287,7 +300,8 @@ class ExecutionState:
 class ExecutionView:
     """One execution as of `last_seq`, for readers: nothing in it changes any more.
 
-    `diagram_id` and `revision` are None and 0 for a diagram that is not stored. `tokens` (by
+    `diagram_id` and `revision` are None and 0 for a diagram that is not stored; after `mutations`
+    of the graph the revision is the run's own, so many behind the one it began with. `tokens` (by
     edge), `loop_turns` (by block), `ready` and `waiting` say what each node waits for.
     """
 
@@ -302,6 +316,7 @@ class ExecutionView:
     forked_at: Seq | None
     diagram_id: DiagramID | None
     revision: int
+    mutations: int
     actor: str | None
     max_steps: int
     steps: int
@@ -338,6 +353,7 @@ def view(state: ExecutionState) -> ExecutionView:
         forked_at=state.forked_at,
         diagram_id=state.diagram_id,
         revision=state.revision,
+        mutations=state.mutations,
         actor=state.actor,
         max_steps=state.max_steps,
         steps=state.steps,

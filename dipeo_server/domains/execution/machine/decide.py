@@ -18,6 +18,7 @@ from dipeo_server.domains.execution.machine import (
     early,
     forking,
     limits,
+    mutating,
     outcomes,
     stepping,
 )
@@ -31,6 +32,7 @@ from dipeo_server.domains.execution.signals import (
     DecisionMade,
     DecisionRevoked,
     ForkRequested,
+    GraphMutationRequested,
     NodePutOff,
     NodeRaised,
     NodeReport,
@@ -125,6 +127,8 @@ def _of_people(  # noqa: C901 - one case per signal, each a single call.
             return by_hand.skip(state, signal)
         case OutputGiven():
             return by_hand.give_output(state, signal, now)
+        case GraphMutationRequested():
+            return mutating.mutate(state, signal)
         case CheckpointRequested():
             return checkpoints.requested(state)
         case _ as unreachable:

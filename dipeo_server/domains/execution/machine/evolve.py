@@ -19,6 +19,7 @@ from dipeo_server.domains.execution.events import (
     BreakpointsChanged,
     CheckpointFailed,
     CheckpointSaved,
+    DiagramMutated,
     EarlyDecisionChanged,
     Event,
     ExecutionAborted,
@@ -49,6 +50,7 @@ from dipeo_server.domains.execution.machine import (
     checkpoints,
     fork_events,
     node_events,
+    regraphing,
     steering_events,
     turns,
 )
@@ -120,6 +122,8 @@ def evolve(  # noqa: C901 - one case per event, each a single call.
             node_events.output_set(state, event, recorded.at)
         case LimitRaised():
             steering_events.limit_raised(state, event)
+        case DiagramMutated():
+            regraphing.mutated(state, event)
         case EarlyDecisionChanged():
             steering_events.early_decision_changed(state, event)
         case BreakpointsChanged() | BreakpointHit():

@@ -11,10 +11,9 @@ from collections import deque
 from dataclasses import replace
 
 from dipeo_server.domains.diagram.executable import ExecutableEdge, ExecutableNode, JoinPolicy
-from dipeo_server.domains.execution.machine.turns import ROOT, awaited_edges
+from dipeo_server.domains.execution.machine.turns import ROOT, recount
 from dipeo_server.domains.execution.state import ExecutionState, Turn, TurnEnd
 from dipeo_server.domains.execution.status import NodeExecutionStatus
-from dipeo_server.domains.execution.tokens import TokenKind
 from dipeo_server.errors import InvalidState
 
 _FORK = "Fork the run from a sequence before the failure instead."
@@ -167,7 +166,7 @@ class _Undoing:
                 self.state.tokens[index] = None
                 targets[edge.target] = None
         for index in targets:
-            _recount(self.state, self.state.diagram.nodes[index])
+            recount(self.state, self.state.diagram.nodes[index])
 
 
 def _has_only_fired(state: ExecutionState, node: ExecutableNode) -> bool:
@@ -175,21 +174,6 @@ def _has_only_fired(state: ExecutionState, node: ExecutableNode) -> bool:
     current = state.nodes[node.index]
     was_begun = current.status is NodeExecutionStatus.PENDING and current.occurrence > 0
     return node.index in state.ready and not was_begun
-
-
-def _recount(state: ExecutionState, node: ExecutableNode) -> None:
-    """The counters of a node's turn, from the tokens that are in."""
-    turn = state.turns[node.index]
-    turn.missing = turn.live = turn.live_guards = turn.failed = 0
-    for edge in awaited_edges(state, node):
-        token = state.tokens[edge.index]
-        if token is None:
-            turn.missing += 1
-        elif token.is_live:
-            turn.live += 1
-            turn.live_guards += edge.may_die
-        elif token.kind is TokenKind.FAILED:
-            turn.failed += 1
 
 
 def _forget_failure(state: ExecutionState, node: ExecutableNode) -> None:

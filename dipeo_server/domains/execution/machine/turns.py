@@ -8,6 +8,7 @@ paid by the turn. What results is never an event of its own: nodes that may star
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from dipeo_server.domains.diagram.executable import ExecutableEdge, ExecutableNode, JoinPolicy
 from dipeo_server.domains.execution.events import Failure
@@ -211,6 +212,37 @@ def awaited_edges(state: ExecutionState, node: ExecutableNode) -> list[Executabl
         if edge.back_of is None
         and (not edge.entering or all(state.blocks[loop].turn == 1 for loop in edge.entering))
     ]
+
+
+def recount(state: ExecutionState, node: ExecutableNode) -> None:
+    """The counters of a node's turn, from the tokens that are in."""
+    turn = state.turns[node.index]
+    turn.missing = turn.live = turn.live_guards = turn.failed = 0
+    turn.has_guards = False
+    for edge in awaited_edges(state, node):
+        turn.has_guards = turn.has_guards or edge.may_die
+        token = state.tokens[edge.index]
+        if token is None:
+            turn.missing += 1
+        elif token.is_live:
+            turn.live += 1
+            turn.live_guards += edge.may_die
+            if turn.first_edge is None:
+                turn.first_edge = edge.index
+        elif token.kind is TokenKind.FAILED:
+            turn.failed += 1
+
+
+def decide_arrived(state: ExecutionState, first: Iterable[int]) -> None:
+    """Decide on everything that has not been decided in its turn, those nodes first."""
+    for index in (*first, *range(len(state.diagram.nodes))):
+        node = state.diagram.nodes[index]
+        if node.block is None or state.turns[index].phase is not Turn.OPEN:
+            continue
+        if node.is_start:
+            _fire(state, node)
+        else:
+            decide_readiness(state, node)
 
 
 def count_token(state: ExecutionState, edge: ExecutableEdge, token: Token) -> None:
