@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self
@@ -14,7 +15,7 @@ from dipeo_server.domains.execution.checkpoint import (
     checkpoint_id,
 )
 from dipeo_server.domains.execution.difference import delta
-from dipeo_server.domains.execution.events import CheckpointFailed, CheckpointSaved, Event
+from dipeo_server.domains.execution.events import TERMINAL, CheckpointFailed, CheckpointSaved, Event
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.machine.checkpoints import next_node
 from dipeo_server.domains.execution.snapshot import Document, hash_of, snapshot, to_bytes
@@ -63,11 +64,16 @@ class Checkpointer:
         self, state: ExecutionState, trigger: CheckpointTrigger, now: datetime, then: Event | None
     ) -> CheckpointSaved | CheckpointFailed:
         """Keep the state, behind which `then` comes; never raises for what cannot be kept."""
+        was_enabled = gc.isenabled()
+        gc.disable()  # Thousands of objects, none in a cycle: to look for those takes far longer.
         try:
             return self._take(state, trigger, now, then)
         except Exception as error:  # noqa: BLE001 - whatever it was, the run goes on and tells it.
             self._last = None
             return CheckpointFailed(trigger, f"{type(error).__name__}: {error}")
+        finally:
+            if was_enabled:
+                gc.enable()
 
     def _take(
         self, state: ExecutionState, trigger: CheckpointTrigger, now: datetime, then: Event | None
@@ -78,7 +84,10 @@ class Checkpointer:
             message = f"The state has {len(whole):,} bytes, and at most {SIZE_MAX:,} are kept."
             return CheckpointFailed(trigger, message)
         payload, base, deltas = self._payload(state, document, whole)
-        self._last = LastCheckpoint(state.id, state.last_seq, base, deltas, document)
+        if isinstance(then, TERMINAL):
+            self._last = None  # There will be no other one to tell the difference to.
+        else:
+            self._last = LastCheckpoint(state.id, state.last_seq, base, deltas, document)
         checkpoint = Checkpoint(
             id=checkpoint_id(state.id, state.last_seq),
             execution_id=state.id,
