@@ -10,9 +10,11 @@ from strawberry.scalars import JSON
 
 from dipeo_server.api.calls import Call
 from dipeo_server.api.context import Info
+from dipeo_server.api.revision_policy import migration
 from dipeo_server.api.types.arguments import ExecutionArgument, Key, NodeKey, OptionalReason
 from dipeo_server.api.types.control_inputs import BreakpointInput, breakpoints_of, budget_of
 from dipeo_server.api.types.described import mutation, object_type
+from dipeo_server.api.types.enums import RevisionPolicy
 from dipeo_server.api.types.inputs import variables_of
 from dipeo_server.api.types.payloads import ExecutionPayload
 from dipeo_server.domains.execution.interventions import PauseMode
@@ -48,6 +50,10 @@ MaxTokens: TypeAlias = Annotated[
 MaxTime: TypeAlias = Annotated[
     timedelta | None,
     strawberry.argument(description="A new limit of the time it is RUNNING; null = as it is."),
+]
+Policy: TypeAlias = Annotated[
+    RevisionPolicy | None,
+    strawberry.argument(description="What if the stored diagram has moved on?"),
 ]
 StepNode: TypeAlias = Annotated[
     str | None,
@@ -120,20 +126,32 @@ class ControlMutation:
         max_steps: MaxSteps = None,
         max_tokens: MaxTokens = None,
         max_time: MaxTime = None,
+        revision_policy: Policy = RevisionPolicy.STRICT,
         idempotency_key: Key = None,
     ) -> ExecutionPayload:
-        """Let a paused run go on, with higher limits where those had paused it."""
+        """Let a paused run go on, with higher limits where those had paused it.
+
+        A run of a stored diagram that has another newest revision by now goes on only if
+        `revisionPolicy` says how.
+        """
         arguments: dict[str, object] = {"id": id, "variables": variables, "maxSteps": max_steps}
         # Left out where not given, so that keys of requests without them stay what they were.
-        extras = {"maxTokens": max_tokens, "maxTime": max_time}
+        policy = revision_policy or RevisionPolicy.STRICT
+        named = None if policy is RevisionPolicy.STRICT else policy
+        extras = {"maxTokens": max_tokens, "maxTime": max_time, "revisionPolicy": named}
         arguments |= {name: value for name, value in extras.items() if value is not None}
         call = Call(info, "resumeExecution", arguments, idempotency_key, id)
 
         async def resume() -> Accepted:
+            known = await info.context.runner.answered(call.key())
+            if known is not None:
+                return known
+            change = await migration(info.context, await call.run(), policy)
             wish = ResumeRequested(
                 max_steps=max_steps,
                 budget=budget_of(max_tokens, max_time),
                 variables=variables_of(variables, ("variables",)),
+                change=change,
                 actor=info.context.principal,
             )
             return await call.tell(wish)

@@ -8,14 +8,18 @@ import strawberry
 from strawberry.scalars import JSON
 
 from dipeo_server.api.calls import Call
-from dipeo_server.api.context import Info
+from dipeo_server.api.context import Info, OperationContext
+from dipeo_server.api.graph_changing import compiled
+from dipeo_server.api.past import check_sequence, folded
 from dipeo_server.api.types.arguments import ExecutionArgument, Key
 from dipeo_server.api.types.described import input_type, mutation, object_type
+from dipeo_server.api.types.graph_inputs import GraphMutationInput
 from dipeo_server.api.types.inputs import variables_of
 from dipeo_server.api.types.payloads import ExecutionPayload
+from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.runner import Accepted, ForkExecution
-from dipeo_server.errors import InvalidInput
+from dipeo_server.errors import InvalidInput, NotFound
 
 _OVERRIDES = ("overrides",)
 
@@ -33,6 +37,10 @@ class ForkOverrides:
             "An object: results by node key. Of a node that has one it takes the place of that, "
             "wherever it was not used yet; else it is taken when the node is reached."
         ),
+    )
+    mutations: list[GraphMutationInput] | None = strawberry.field(
+        default=None,
+        description="Changes of the graph that was run there, as `mutateGraph` makes them.",
     )
 
 
@@ -76,6 +84,10 @@ class ForkMutation:
 
         async def fork() -> Accepted:
             given = overrides or ForkOverrides()
+            known = await info.context.runner.answered(call.key())
+            if known is not None:
+                return known
+            diagram = await _diagram_of(info.context, ExecutionID(id), at_sequence, given)
             wish = ForkExecution(
                 ExecutionID(id),
                 at_sequence,
@@ -83,10 +95,30 @@ class ForkMutation:
                 outputs=_outputs_of(given.outputs),
                 is_paused=bool(start_paused),
                 actor=info.context.principal,
+                diagram=diagram,
             )
             return await info.context.runner.fork(wish, call.key())
 
         return await call.payload(fork)
+
+
+async def _diagram_of(
+    context: OperationContext, origin: ExecutionID, at: Seq, given: ForkOverrides
+) -> ExecutableDiagram | None:
+    """The graph that the fork goes on with, if it is another one.
+
+    Raises NotFound, InvalidInput, DiagramInvalid, LimitExceeded.
+    """
+    if not given.mutations:
+        return None
+    view = await context.views.load(origin)
+    if view is None:
+        raise NotFound(f"There is no execution {origin!r}.")
+    check_sequence(origin, at, view.last_seq)
+    state = await folded(context, origin, at)
+    field = (*_OVERRIDES, "mutations")
+    changed = await compiled(context, state.diagram, given.mutations, field)
+    return changed.executable
 
 
 def _outputs_of(given: JSON | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dipeo_server.api.context import Info
 from dipeo_server.api.control_mutation import ControlMutation
 from dipeo_server.api.diagram_mutation import DiagramMutation
 from dipeo_server.api.fork_mutation import ForkMutation
+from dipeo_server.api.graph_changing import GraphMutations
 from dipeo_server.api.sources import Source, resolve
 from dipeo_server.api.types.arguments import Key
 from dipeo_server.api.types.checkpoints import policy_from
@@ -32,7 +33,14 @@ RunInput: TypeAlias = Annotated[
 
 
 @object_type
-class Mutation(DiagramMutation, ControlMutation, BarrierMutation, ForkMutation, CheckpointMutation):
+class Mutation(
+    DiagramMutation,
+    ControlMutation,
+    BarrierMutation,
+    ForkMutation,
+    CheckpointMutation,
+    GraphMutations,
+):
     """Everything that changes something.
 
     A refusal is an answer: see `errors` of each payload.

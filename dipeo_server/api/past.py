@@ -75,12 +75,20 @@ async def past_view(
     context: OperationContext, execution_id: ExecutionID, sequence: Seq
 ) -> tuple[ExecutionView, datetime | None]:
     """The run as it stood behind that event, and the time of it. Raises LimitExceeded."""
+    state = await folded(context, execution_id, sequence)
+    # The first events of a fork are those of its origin, and told of it all the same.
+    return replace(view(state), id=execution_id), state.last_at
+
+
+async def folded(
+    context: OperationContext, execution_id: ExecutionID, sequence: Seq
+) -> ExecutionState:
+    """The state behind that event. Raises LimitExceeded."""
     fold = _Fold()
     await walk(context, execution_id, fold.observe, upto=sequence)
     if fold.state is None or fold.state.last_seq != sequence:
         raise NotFound(f"The log of {execution_id} has no event {sequence} any more.")
-    # The first events of a fork are those of its origin, and told of it all the same.
-    return replace(view(fold.state), id=execution_id), fold.state.last_at
+    return fold.state
 
 
 async def merged(

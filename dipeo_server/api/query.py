@@ -12,6 +12,7 @@ from strawberry.utils.str_converters import to_camel_case
 from dipeo_server.api import documents, ids
 from dipeo_server.api.context import Info, OperationContext
 from dipeo_server.api.documents import Document
+from dipeo_server.api.graph_changing import GraphPreviews
 from dipeo_server.api.live_barriers import waiting_in
 from dipeo_server.api.stored import off_the_loop
 from dipeo_server.api.types.arguments import After, Before, First, Last
@@ -74,7 +75,7 @@ OptionalExecution: TypeAlias = Annotated[
 
 
 @object_type
-class Query:
+class Query(GraphPreviews):
     """Everything that reads. Nothing here runs or changes anything."""
 
     @computed

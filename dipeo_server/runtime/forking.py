@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.machine.forking import forkable_until, undone
@@ -19,7 +20,11 @@ from dipeo_server.domains.execution.ports import (
     StateStore,
 )
 from dipeo_server.domains.execution.runner import Accepted, ForkExecution, IdempotencyKey
-from dipeo_server.domains.execution.signals import ForkRequested
+from dipeo_server.domains.execution.signals import (
+    ForkRequested,
+    GraphMutationRequested,
+    ResumeRequested,
+)
 from dipeo_server.domains.execution.state import ExecutionState
 from dipeo_server.domains.execution.summary import summary_of
 from dipeo_server.errors import InvalidInput, LimitExceeded, NotFound
@@ -73,7 +78,7 @@ class Forks:
         )
         machine = ExecutionMachine.replay(log)
         children = [child async for child in self._children(machine.state, wish, log[-1].at, now)]
-        fork = Fork(machine, machine.receive(wish, now=now))
+        fork = Fork(machine, _begun(machine, wish, request.diagram, now))
         await self._commit(children, fork, key, now)
         for each in (*children, fork):
             self._take_in(each, True)  # noqa: FBT003 - the type of a callback has no names.
@@ -174,6 +179,19 @@ class Forks:
             if not page.has_next or not page.items:
                 return
             query = replace(query, after=page.items[-1].id)
+
+
+def _begun(
+    machine: ExecutionMachine, wish: ForkRequested, diagram: ExecutableDiagram | None, now: datetime
+) -> tuple[Recorded, ...]:
+    """The first events of a fork; it is held until it has its graph. Raises Rejected."""
+    if diagram is None:
+        return machine.receive(wish, now=now)
+    held = machine.receive(replace(wish, is_paused=True), now=now)
+    change = GraphMutationRequested(diagram, machine.state.revision, actor=wish.actor)
+    changed = machine.receive(change, now=now)
+    going = () if wish.is_paused else machine.receive(ResumeRequested(actor=wish.actor), now=now)
+    return (*held, *changed, *going)
 
 
 def _new_id(

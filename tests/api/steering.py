@@ -27,7 +27,10 @@ ARGUMENTS: Mapping[str, Mapping[str, str]] = {
         "maxTokens": "Int",
         "maxTime": "Duration",
         "variables": "JSON",
+        "revisionPolicy": "RevisionPolicy",
     },
+    "abortExecution": {"id": "ID!", "reason": "String"},
+    "mutateGraph": {"executionId": "ID!", "mutations": "[GraphMutationInput!]!"},
     "setBreakpoints": {"executionId": "ID!", "breakpoints": "[BreakpointInput!]!"},
     "retryNode": {"executionId": "ID!", "nodeKey": "String!"},
     "skipNode": {"executionId": "ID!", "nodeKey": "String!", "reason": "String"},
@@ -116,7 +119,7 @@ EVENTS = """subscription ($id: ID!, $after: Sequence) {
     __typename
     ... on ExecutionEvent { sequence }
     ... on ExecutionStatusChanged { from to reason actor cause }
-    ... on NodeStarted { nodeKey occurrence attempt }
+    ... on NodeStarted { nodeKey occurrence attempt ranWith: revisionNumber }
     ... on NodeCompleted { nodeKey occurrence }
     ... on NodeFailed { nodeKey error { code } }
     ... on NodeInterrupted { nodeKey willRerun }
@@ -128,6 +131,7 @@ EVENTS = """subscription ($id: ID!, $after: Sequence) {
     ... on EarlyDecisionChanged { decisionId nodeKey for: occurrence change actor }
     ... on BreakpointsChanged { breakpoints { nodeKey when condition } actor }
     ... on BreakpointHit { nodeKey occurrence when }
+    ... on DiagramMutated { revisionNumber contentHash rerun unreachable actor }
     ... on LimitRaised { maxSteps maxTokens maxTime actor }
     ... on ParallelStarted { nodeKey branches }
     ... on BranchCompleted { nodeKey branch isSuccess took: duration failure: error { code } }

@@ -15,7 +15,7 @@ def available_actions(view: ExecutionView) -> list[ExecutionAction]:
         return [ExecutionAction.FORK]
     if view.is_ending:
         return [ExecutionAction.ABORT, ExecutionAction.FORK]
-    found = {ExecutionAction.ABORT, ExecutionAction.FORK, *_on_nodes(view)}
+    found = {ExecutionAction.ABORT, ExecutionAction.FORK, ExecutionAction.MUTATE, *_on_nodes(view)}
     if view.status is ExecutionStatus.PAUSED:
         found.add(ExecutionAction.RESUME)
         if view.steps < view.max_steps and (view.ready or _retries(view)):

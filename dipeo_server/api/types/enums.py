@@ -43,6 +43,15 @@ class ExecutionAction(StrEnum):
     RETRY_NODE = "RETRY_NODE"
     SKIP_NODE = "SKIP_NODE"
     SET_OUTPUT = "SET_OUTPUT"
+    MUTATE = "MUTATE"
+
+
+class RevisionPolicy(StrEnum):
+    """What a resume does where the stored diagram is another one than the run began with."""
+
+    STRICT = "STRICT"
+    FORCE = "FORCE"
+    MIGRATE = "MIGRATE"
 
 
 class ErrorCode(StrEnum):
@@ -272,6 +281,16 @@ describe(
         ExecutionAction.RETRY_NODE: "`retryNode`: run a failed node again.",
         ExecutionAction.SKIP_NODE: "`skipNode`: do not run a node.",
         ExecutionAction.SET_OUTPUT: "`setNodeOutput`: give a node's result by hand.",
+        ExecutionAction.MUTATE: "`mutateGraph`: change its graph.",
+    },
+)
+describe(
+    RevisionPolicy,
+    "What a resume does where the stored diagram is another one than the run began with.",
+    {
+        RevisionPolicy.STRICT: "It is refused.",
+        RevisionPolicy.FORCE: "The run goes on with the graph that it has.",
+        RevisionPolicy.MIGRATE: "The run goes on with the newest revision, as with `mutateGraph`.",
     },
 )
 describe(

@@ -227,14 +227,18 @@ def document_of(
 def _nodes(
     nodes: list[NodeInput], specs: Mapping[str, NodeSpec], field: tuple[str, ...]
 ) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = []
-    for index, node in enumerate(nodes):
-        type_ = type_of_name(node.type, specs)
-        if type_ is None:
-            message = f"Node {node.key!r}: UNKNOWN is no type that can be run."
-            raise InvalidInput(message, field=(*field, str(index), "type"))
-        found.append({**asdict(node), "type": type_})
-    return found
+    return [node_fields(node, specs, (*field, str(index))) for index, node in enumerate(nodes)]
+
+
+def node_fields(
+    node: NodeInput, specs: Mapping[str, NodeSpec], field: tuple[str, ...]
+) -> Mapping[str, Any]:
+    """The node as readers of diagrams take it; `field` is its path. Raises InvalidInput."""
+    type_ = type_of_name(node.type, specs)
+    if type_ is None:
+        message = f"Node {node.key!r}: UNKNOWN is no type that can be run."
+        raise InvalidInput(message, field=(*field, "type"))
+    return {**asdict(node), "type": type_}
 
 
 def variables_of(given: JSON | None, field: tuple[str, ...]) -> Mapping[str, Any]:

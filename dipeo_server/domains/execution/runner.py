@@ -77,6 +77,7 @@ class ForkExecution:
     """A wish to go on as another run from where `origin` was behind its event `at`.
 
     `variables` are set and `outputs` (JSON values by node key) taken as results before it does.
+    With `diagram` it goes on with that, which was made from the graph that was run there.
     """
 
     origin: ExecutionID
@@ -85,6 +86,7 @@ class ForkExecution:
     outputs: Mapping[str, Any] = field(default_factory=dict)
     is_paused: bool = False
     actor: str | None = None
+    diagram: ExecutableDiagram | None = None
 
 
 @dataclass(frozen=True, slots=True)

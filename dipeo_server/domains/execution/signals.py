@@ -192,6 +192,15 @@ class PauseRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class GraphMutationRequested:
+    """Run this diagram from now on; it was made from the run's revision of that number."""
+
+    diagram: ExecutableDiagram
+    made_from: int
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ResumeRequested:
     """Go on after a pause; `max_steps` and `budget` raise the limits that paused the run.
 
@@ -203,6 +212,7 @@ class ResumeRequested:
     variables: Mapping[str, Any] = field(default_factory=dict)
     actor: str | None = None
     is_by_parent: bool = False
+    change: GraphMutationRequested | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,15 +254,6 @@ class OutputGiven:
 
     node: str
     output: Any
-    actor: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GraphMutationRequested:
-    """Run this diagram from now on; it was made from the run's revision of that number."""
-
-    diagram: ExecutableDiagram
-    made_from: int
     actor: str | None = None
 
 

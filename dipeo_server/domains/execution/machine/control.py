@@ -25,6 +25,7 @@ from dipeo_server.domains.execution.machine import limits
 from dipeo_server.domains.execution.machine.early import closing
 from dipeo_server.domains.execution.machine.failures import failed
 from dipeo_server.domains.execution.machine.initial import checked_initial
+from dipeo_server.domains.execution.machine.mutating import mutate
 from dipeo_server.domains.execution.machine.results import completed
 from dipeo_server.domains.execution.machine.stepping import checked_breakpoints
 from dipeo_server.domains.execution.signals import (
@@ -114,12 +115,13 @@ def resumed(state: ExecutionState, signal: ResumeRequested) -> tuple[Event, ...]
         raise InvalidState(f"Only a paused execution can be resumed; this one is {state.status}.")
     if state.ending is not None:
         raise InvalidState("The execution is being ended, so it cannot be resumed.")
+    changed = () if signal.change is None else mutate(state, signal.change)
     limits_raised = limits.raised(state, signal)
     puts = tuple(StateChanged(key, value) for key, value in signal.variables.items())
     going = ExecutionStatusChanged(
         ExecutionStatus.PAUSED, ExecutionStatus.RUNNING, reason="resumed", actor=signal.actor
     )
-    return (*limits_raised, *puts, going)
+    return (*changed, *limits_raised, *puts, going)
 
 
 def aborted(state: ExecutionState, signal: AbortRequested) -> tuple[Event, ...]:
