@@ -199,7 +199,10 @@ def test_a_base_and_its_differences_are_exactly_the_last_value(base: Any, later:
 
 
 def test_a_difference_is_small_where_little_has_changed() -> None:
-    old = {"nodes": [{"status": "PENDING"} for _ in range(1_000)], "ready": {"1": None, "2": None}}
+    old: dict[str, Any] = {
+        "nodes": [{"status": "PENDING"} for _ in range(1_000)],
+        "ready": {"1": None, "2": None},
+    }
     new = {**old, "nodes": list(old["nodes"]), "ready": {"2": None, "1": None}}
     new["nodes"][700] = {"status": "RUNNING"}
     assert delta(old, new) == {
