@@ -12,6 +12,7 @@ from dipeo_server.cli import (
     decision_commands,
     fork_commands,
     history_commands,
+    mutating_commands,
     options,
     steering_commands,
     upkeep_commands,
@@ -258,6 +259,7 @@ watching_commands.add_to(app)
 history_commands.add_to(app)
 steering_commands.add_to(app)
 fork_commands.add_to(app)
+mutating_commands.add_to(app)
 decision_commands.add_to(app)
 upkeep_commands.add_to(app)
 

@@ -26,6 +26,7 @@ _EVENT: Final = """
     ... on BreakpointsChanged { breakpoints { nodeKey when condition } actor }
     ... on BreakpointHit { nodeKey visit: occurrence when }
     ... on LimitRaised { maxSteps maxTokens maxTime actor }
+    ... on DiagramMutated { mutatedTo: revisionNumber actor }
     ... on ParallelStarted { nodeKey visit: occurrence branches }
     ... on BranchCompleted { nodeKey visit: occurrence branch isSuccess duration }
     ... on StateChanged { variable: key isDeleted }

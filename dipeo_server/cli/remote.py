@@ -126,6 +126,7 @@ _COMMANDS: Final = {
     "RETRY_NODE": "retry",
     "SKIP_NODE": "skip",
     "SET_OUTPUT": "set-output",
+    "MUTATE": "mutate",
 }
 """What the server calls an action, as a command of this program."""
 

@@ -47,6 +47,7 @@ RESUME: Final = Change(
         "maxSteps": "Int",
         "maxTokens": "Int",
         "maxTime": "Duration",
+        "revisionPolicy": "RevisionPolicy",
     },
     _EXECUTION,
 )
@@ -84,6 +85,7 @@ def resume(
     limits: Mapping[str, int | None],
     max_time: str | None,
     assignments: Sequence[str],
+    policy: str | None = None,
 ) -> ExitCode:
     """Let a paused run go on; `limits` are `maxSteps` and `maxTokens`."""
 
@@ -93,6 +95,7 @@ def resume(
             **limits,
             maxTime=iso_of(max_time, "--max-time") if max_time else None,
             variables=variables(assignments) or None,
+            revisionPolicy=policy,
         )
         return _told((await change(client, remote, RESUME, wanted))["execution"])
 

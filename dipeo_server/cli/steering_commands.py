@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
@@ -35,6 +35,13 @@ MaxTokens: TypeAlias = Annotated[
 MaxTime: TypeAlias = Annotated[
     str | None,
     typer.Option("--max-time", metavar="D", help="A new limit of running time, in all: 90s, 5m."),
+]
+Policy: TypeAlias = Annotated[
+    Literal["strict", "force", "migrate"] | None,
+    typer.Option(
+        "--revision-policy",
+        help="Where the stored diagram has moved on: refuse, go on as it was, or go along.",
+    ),
 ]
 Value: TypeAlias = Annotated[
     str, typer.Argument(metavar="VALUE", help="The output. JSON if it parses, else text.")
@@ -82,6 +89,7 @@ def resume(  # noqa: PLR0913 - one parameter for each option of the command
     max_tokens: MaxTokens = None,
     max_time: MaxTime = None,
     var: options.Variables = None,
+    policy: Policy = None,
     key: remote.Key = None,
     url: remote.Url = remote.DEFAULT_URL,
     as_json: options.Json = False,
@@ -108,6 +116,7 @@ def resume(  # noqa: PLR0913 - one parameter for each option of the command
         limits={"maxSteps": max_steps, "maxTokens": max_tokens},
         max_time=max_time,
         assignments=var or (),
+        policy=policy.upper() if policy else None,
     )
     raise typer.Exit(code)
 

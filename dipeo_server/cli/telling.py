@@ -135,6 +135,7 @@ _WORDINGS: Final[Mapping[str, Callable[[Event], str | None]]] = {
         "breakpoint", visit_of(event), f"({event['when'].lower()})"
     ),
     "LimitRaised": _limit_raised,
+    "DiagramMutated": lambda event: _line("graph", f"revision {event['mutatedTo']}", _by(event)),
     "BranchCompleted": _branch_completed,
     "CheckpointFailed": lambda event: _line("no checkpoint", event["trigger"], event["message"]),
 }
