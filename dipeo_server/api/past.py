@@ -20,7 +20,6 @@ from dipeo_server.domains.execution.graph import (
 )
 from dipeo_server.domains.execution.history import HistoryEntry, MergedHistory
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
-from dipeo_server.domains.execution.machine.evolve import begin, evolve
 from dipeo_server.domains.execution.ports import ExecutionQuery
 from dipeo_server.domains.execution.state import ExecutionState, ExecutionView, view
 from dipeo_server.errors import InvalidInput, LimitExceeded, NotFound
@@ -84,11 +83,11 @@ async def folded(
     context: OperationContext, execution_id: ExecutionID, sequence: Seq
 ) -> ExecutionState:
     """The state behind that event. Raises LimitExceeded."""
-    fold = _Fold()
-    await walk(context, execution_id, fold.observe, upto=sequence)
-    if fold.state is None or fold.state.last_seq != sequence:
+    context.spend_events(sequence)
+    state = await context.runner.past(execution_id, sequence)
+    if state is None or state.last_seq != sequence:
         raise NotFound(f"The log of {execution_id} has no event {sequence} any more.")
-    return fold.state
+    return state
 
 
 async def merged(
@@ -98,16 +97,6 @@ async def merged(
     history = MergedHistory()
     await walk(context, execution_id, history.observe, upto=upto)
     return history.entries()
-
-
-class _Fold:
-    """A state, folded event by event."""
-
-    def __init__(self) -> None:
-        self.state: ExecutionState | None = None
-
-    def observe(self, recorded: Recorded) -> None:
-        self.state = begin(recorded) if self.state is None else evolve(self.state, recorded)
 
 
 # --- the execution graph -------------------------------------------------------------------------

@@ -227,6 +227,11 @@ class LocalRunner:
         """One page of committed events."""
         return await self._store.read(execution_id, after=after, limit=limit)
 
+    async def past(self, execution_id: ExecutionID, upto: Seq) -> ExecutionState | None:
+        """The state behind an event; None for an unknown id."""
+        machine = await load(self._store, execution_id, upto=upto)
+        return machine.state if machine.last_seq else None
+
     async def checkpoints(self, execution_id: ExecutionID) -> Sequence[Checkpoint]:
         """The checkpoints of an execution, oldest first."""
         return await self._store.checkpoints.listed(execution_id)

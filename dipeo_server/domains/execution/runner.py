@@ -20,7 +20,7 @@ from dipeo_server.domains.execution.events import (
 from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.ports import ExecutionPage, ExecutionQuery, LogRecord
 from dipeo_server.domains.execution.signals import Signal, StartRequested
-from dipeo_server.domains.execution.state import ExecutionView
+from dipeo_server.domains.execution.state import ExecutionState, ExecutionView
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +166,10 @@ class Runner(Protocol):
         self, execution_id: ExecutionID, *, after: Seq, limit: int
     ) -> Sequence[Recorded]:
         """One page of committed events."""
+        ...
+
+    async def past(self, execution_id: ExecutionID, upto: Seq) -> ExecutionState | None:
+        """The state behind an event, or behind the last one before it; None for an unknown id."""
         ...
 
     async def checkpoints(self, execution_id: ExecutionID) -> Sequence[Checkpoint]:
