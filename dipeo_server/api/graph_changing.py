@@ -27,6 +27,7 @@ from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.machine.mutating import GraphImpact, impact
 from dipeo_server.domains.execution.runner import Accepted
 from dipeo_server.domains.execution.signals import GraphMutationRequested
+from dipeo_server.domains.execution.state import ExecutionView
 from dipeo_server.errors import ExecutionFinished, NotFound
 
 _QUICK_NODES: Final = 100
@@ -61,6 +62,7 @@ class GraphMutations:
             if known is not None:
                 return known
             view = await call.run()
+            _check_active(view)
             changed = await compiled(info.context, view.diagram, mutations, _FIELD)
             principal = info.context.principal
             wish = GraphMutationRequested(changed.executable, view.revision, actor=principal)
@@ -82,14 +84,18 @@ class GraphPreviews:
         view = await context.views.load(ExecutionID(execution_id))
         if view is None:
             raise NotFound(f"There is no execution {execution_id!r}.")
-        if view.status.is_terminal:
-            raise ExecutionFinished(f"The execution has ended: {view.status}.")
+        _check_active(view)
         try:
             changed = await compiled(context, view.diagram, mutations, _FIELD)
         except DiagramInvalid as invalid:
             return impact_of(GraphImpact((), (), (), invalid.problems))
         state = await folded(context, view.id, view.last_seq)
         return impact_of(impact(state, changed.executable), changed.warnings)
+
+
+def _check_active(view: ExecutionView) -> None:
+    if view.status.is_terminal:
+        raise ExecutionFinished(f"The execution has ended: {view.status}.")
 
 
 async def compiled(

@@ -32,7 +32,8 @@ FORK = """mutation ($id: ID!, $at: Sequence!, $overrides: ForkOverrides) {
 REVISION = """query ($id: ID!) { execution(id: $id) {
   revision { number contentHash nodes { key } } } }"""
 STORY = light(
-    "begin -> slow -> end", "begin -> other -> end2",
+    "begin -> slow -> end",
+    "begin -> other -> end2",
     begin="start",
     slow="barrier",
     other="barrier",
@@ -66,7 +67,8 @@ async def test_a_graph_grows_behind_a_running_node_and_loses_a_branch(
     """000-12, 000-17, 000-26, 000-28, 000-W5."""
     code = json.dumps(waiting_for(base_dir / "go"))
     content = light(
-        "begin -> slow -> end", "begin -> gate -> left",
+        "begin -> slow -> end",
+        "begin -> gate -> left",
         begin="start",
         slow=f"code_job, props: {{language: python, code: {code}}}",
         gate="barrier",
@@ -189,7 +191,8 @@ async def moved_on(live: Live) -> tuple[str, str]:
     await done(live, "pauseExecution", id=run)
     await held(live, run)
     without = light(
-        "begin -> slow -> end", "begin -> other",
+        "begin -> slow -> end",
+        "begin -> other",
         begin="start",
         slow="barrier",
         other="barrier",

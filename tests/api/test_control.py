@@ -76,13 +76,13 @@ async def test_pausing_now_stops_what_runs_until_it_is_resumed(live: Live, base_
 async def test_actions_tell_what_can_be_done(live: Live) -> None:
     run = await live.started(ASKING)
     await told(live, run, "BarrierWaiting")
-    assert (await standing(live, run))["availableActions"] == ["PAUSE", "ABORT", "FORK"]
+    assert (await standing(live, run))["availableActions"] == ["PAUSE", "ABORT", "FORK", "MUTATE"]
     await done(live, "pauseExecution", id=run)
     found = (await standing(live, run))["availableActions"]
-    assert found == ["RESUME", "ABORT", "FORK"]
+    assert found == ["RESUME", "ABORT", "FORK", "MUTATE"]
     held_back = await paused(live, CHAIN)
     found = (await standing(live, held_back))["availableActions"]
-    assert found == ["RESUME", "STEP", "ABORT", "FORK", "SKIP_NODE", "SET_OUTPUT"]
+    assert found == ["RESUME", "STEP", "ABORT", "FORK", "SKIP_NODE", "SET_OUTPUT", "MUTATE"]
     await live.data("mutation ($id: ID!) { abortExecution(id: $id) { errors { code } } }", id=run)
     await live.follow(run)
     assert (await standing(live, run))["availableActions"] == ["FORK"]
@@ -126,7 +126,7 @@ async def test_only_a_paused_run_can_be_stepped(live: Live) -> None:
     error = await refused(live, "stepExecution", id=run)
     assert error["__typename"] == "InvalidTransition"
     assert error["current"] == "WAITING"
-    assert error["allowed"] == ["PAUSE", "ABORT", "FORK"]
+    assert error["allowed"] == ["PAUSE", "ABORT", "FORK", "MUTATE"]
 
 
 # --- breakpoints --------------------------------------------------------------------------------

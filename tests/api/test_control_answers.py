@@ -40,6 +40,8 @@ def wish(mutation: str, run: str, node: str | None = None) -> dict[str, Any]:
         given["nodeKey"] = node or "gate"
     if mutation == "setBreakpoints":
         given["breakpoints"] = [{"nodeKey": node or "gate"}]
+    if mutation == "mutateGraph":
+        given["mutations"] = [{"deleteNode": node or "gate"}]
     return {**given, **ON_A_NODE.get(mutation, {})}
 
 

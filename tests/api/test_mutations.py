@@ -200,6 +200,7 @@ async def test_a_run_at_its_limit_goes_on_with_a_higher_one(live: Live) -> None:
         "FORK",
         "SKIP_NODE",
         "SET_OUTPUT",
+        "MUTATE",
     ]
     low = (await live.data(RESUME, id=run, maxSteps=1))["resumeExecution"]
     assert [(error["code"], error["field"]) for error in low["errors"]] == [
@@ -220,7 +221,7 @@ async def test_only_a_paused_run_can_be_resumed(live: Live) -> None:
     [error] = (await live.data(RESUME, id=run))["resumeExecution"]["errors"]
     assert error["__typename"] == "InvalidTransition"
     assert error["current"] == "WAITING"
-    assert error["allowed"] == ["PAUSE", "ABORT", "FORK"]
+    assert error["allowed"] == ["PAUSE", "ABORT", "FORK", "MUTATE"]
 
 
 async def test_an_aborted_run_may_be_aborted_again(live: Live) -> None:
