@@ -41,8 +41,9 @@ class Append:
         position = self._extend(sql, connection)
         rows = zip(self.events, chain.hashes, strict=True)
         connection.executemany(sql["insert_event"], [(position, *row, own) for row, own in rows])
-        rows_of_states = [(position, *row) for row in self.checkpoints]
-        connection.executemany(sql["insert_checkpoint"], rows_of_states)
+        if self.checkpoints:
+            rows_of_states = [(position, *row) for row in self.checkpoints]
+            connection.executemany(sql["insert_checkpoint"], rows_of_states)
         for row in self.answers:
             if not connection.execute(sql["insert_key"], (*row, self.now)).fetchall():
                 raise in_use(row[1])

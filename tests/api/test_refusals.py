@@ -76,8 +76,10 @@ def test_a_refused_change_of_status_tells_what_is_possible() -> None:
     assert found.allowed == [
         ExecutionAction.RESUME,
         ExecutionAction.ABORT,
+        ExecutionAction.FORK,
         ExecutionAction.SKIP_NODE,
         ExecutionAction.SET_OUTPUT,
+        ExecutionAction.MUTATE,
     ]
 
 
