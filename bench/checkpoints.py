@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from dipeo_server.app import built_in_node_types
 from dipeo_server.domains.diagram.compile import assemble
 from dipeo_server.domains.diagram.model import DomainDiagram, DomainEdge, DomainNode
 from dipeo_server.domains.execution.events import Recorded
@@ -24,6 +23,7 @@ from dipeo_server.domains.execution.signals import (
     StartRequested,
 )
 from dipeo_server.domains.execution.summary import summary_of
+from dipeo_server.node_types import built_in_node_types
 from dipeo_server.runtime.loading import load
 from dipeo_server.storage.sqlite import SQLiteStore
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import metadata
 
 import structlog
 from starlette.applications import Starlette
@@ -14,9 +13,9 @@ from dipeo_server import __version__
 from dipeo_server.api.context import ApiServices, ServerFacts
 from dipeo_server.api.http import create_routes
 from dipeo_server.domains.diagram.rendering.renderer import Renderer
-from dipeo_server.domains.execution import handlers
-from dipeo_server.domains.execution.expression import Expression, ExpressionError
+from dipeo_server.domains.execution.expression import check_expression
 from dipeo_server.domains.execution.registry import HandlerRegistry
+from dipeo_server.node_types import node_types
 from dipeo_server.runtime.child_loader import ChildLoader
 from dipeo_server.runtime.clock import SystemClock
 from dipeo_server.runtime.code_runner import ProcessCodeRunner
@@ -32,37 +31,7 @@ from dipeo_server.storage.opening import open_store
 
 log = structlog.get_logger(__name__)
 
-NODES_GROUP = "dipeo_server.nodes"
-"""Entry-point group of packages that bring node types."""
-
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
-
-
-def built_in_node_types() -> HandlerRegistry:
-    """The node types of this package alone, whatever else the process has declared."""
-    found = HandlerRegistry.discover([handlers])
-    own = (found.get(type_) for type_ in found.specs)
-    return HandlerRegistry(
-        entry
-        for entry in own
-        if entry is not None and entry.handler.__module__.startswith(handlers.__name__)
-    ).freeze()
-
-
-def node_types() -> HandlerRegistry:
-    """Every node type: the built-in ones and those of installed packages."""
-    packages = [handlers]
-    packages += [entry.load() for entry in metadata.entry_points(group=NODES_GROUP)]
-    return HandlerRegistry.discover(packages).freeze()
-
-
-def check_expression(source: str) -> str | None:
-    """What is wrong with an expression, or None."""
-    try:
-        Expression.parse(source)
-    except ExpressionError as error:
-        return error.message
-    return None
 
 
 def image_renderer() -> Renderer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from dipeo_server.app import node_types
 from dipeo_server.cli import documents
 from dipeo_server.cli.options import DiagramFormat
 from dipeo_server.cli.outcome import ExitCode, Unusable, tell
@@ -16,6 +15,7 @@ from dipeo_server.domains.diagram.formats.detect import read_diagram
 from dipeo_server.domains.diagram.formats.json_values import DOCUMENT_BYTES_MAX
 from dipeo_server.domains.diagram.formats.writing import write_diagram
 from dipeo_server.domains.diagram.model import DomainDiagram
+from dipeo_server.node_types import node_types
 
 _KIB: Final = 1024
 _ENDS: Final = ".light.yaml, .native.json, .readable.yaml"

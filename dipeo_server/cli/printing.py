@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from dipeo_server.api.schema import print_schema_sdl
-from dipeo_server.app import node_types
 from dipeo_server.cli.node_pages import pages
 from dipeo_server.cli.writing import write_output
+from dipeo_server.node_types import node_types
 
 
 def export_schema(output: Path | None) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dipeo_server.app import image_renderer, node_types
+from dipeo_server.app import image_renderer
 from dipeo_server.cli import documents, looking_back
 from dipeo_server.cli.options import Drawing
 from dipeo_server.cli.outcome import ExitCode, Unusable, tell
@@ -23,6 +23,7 @@ from dipeo_server.domains.diagram.rendering.composing import compose_document
 from dipeo_server.domains.diagram.rendering.picture import RenderFormat
 from dipeo_server.domains.diagram.rendering.renderer import IMAGES, text_of
 from dipeo_server.domains.diagram.spec import NodeSpec
+from dipeo_server.node_types import node_types
 
 _FORMATS: Final[Mapping[str, RenderFormat]] = {
     ".dot": RenderFormat.DOT,

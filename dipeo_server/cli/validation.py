@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dipeo_server.app import check_expression, node_types
 from dipeo_server.cli import documents
 from dipeo_server.cli.outcome import ExitCode, Unusable, tell
 from dipeo_server.cli.problems import Problem, is_error, line_of
@@ -16,6 +15,8 @@ from dipeo_server.domains.diagram.formats.detect import read_diagram
 from dipeo_server.domains.diagram.judgement import problems_of
 from dipeo_server.domains.diagram.problem import DiagramProblem, Severity
 from dipeo_server.domains.diagram.spec import NodeSpec
+from dipeo_server.domains.execution.expression import check_expression
+from dipeo_server.node_types import node_types
 
 
 def validate_files(files: Sequence[Path], base_dir: Path, *, as_json: bool) -> ExitCode:

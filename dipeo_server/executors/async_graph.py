@@ -17,12 +17,13 @@ from dipeo_server.domains.execution.runner import StartExecution
 from dipeo_server.errors import InvalidInput, InvalidState
 from dipeo_server.executors.functions import NodeFunction, as_node_type
 from dipeo_server.executors.handle import RunHandle
-from dipeo_server.executors.hosting import Hosting, registry_with
+from dipeo_server.executors.hosting import Hosting
 from dipeo_server.executors.live import LiveRun
 from dipeo_server.executors.results import NodeResult, RunResults, given_outputs, results_of
 from dipeo_server.executors.secret_values import Secrets
 from dipeo_server.executors.telling import EmitEvent, Teller
 from dipeo_server.executors.workflow import compile_workflow
+from dipeo_server.node_types import node_types_with
 from dipeo_server.runtime.identity import new_execution_id
 from dipeo_server.storage.memory import MemoryStore
 
@@ -70,7 +71,9 @@ class AsyncGraphExecutor:
         self.thread_id = _checked_id(thread_id)
         secrets = Secrets(global_context or {})
         functions = dict(handlers or {})
-        registry = registry_with(as_node_type(name, functions[name], secrets) for name in functions)
+        registry = node_types_with(
+            as_node_type(name, functions[name], secrets) for name in functions
+        )
         compiled = compile_workflow(
             workflow_data, registry.specs, functions, run_orphans=run_orphans
         )

@@ -10,12 +10,13 @@ from dipeo_server.domains.diagram.compile import compile_diagram
 from dipeo_server.domains.diagram.executable import EdgeKind, ExecutableDiagram
 from dipeo_server.domains.diagram.model import DomainDiagram, DomainEdge, DomainNode
 from dipeo_server.domains.diagram.problem import DiagramInvalid
+from dipeo_server.domains.execution.expression import check_expression
 from dipeo_server.domains.execution.registry import HandlerRegistry
 from dipeo_server.executors.functions import START, function_type
 from dipeo_server.executors.graph import BARRIER, PARALLEL, Graph, GraphEdge, GraphNode
 from dipeo_server.executors.graph_errors import InvalidGraph
 from dipeo_server.executors.graph_nodes import Reducers, branch_name, node_types
-from dipeo_server.executors.hosting import check_expression, registry_with
+from dipeo_server.node_types import node_types_with
 
 PASSED: Final = "default"
 PORTS: Final = {"approved": PASSED, "rejected": "rejected", "skipped": "skipped"}
@@ -35,7 +36,7 @@ class CompiledGraph:
 def compile_graph(graph: Graph, reducers: Reducers) -> CompiledGraph:
     """The graph as an execution runs it. Raises InvalidGraph, NodeNotFound."""
     graph.check()
-    registry = registry_with(node_types(graph, reducers))
+    registry = node_types_with(node_types(graph, reducers))
     edges = tuple(_edges(graph))
     diagram = DomainDiagram(
         nodes=(

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import metadata
 from pathlib import Path
-from typing import Final
 
-from dipeo_server.domains.execution import handlers
-from dipeo_server.domains.execution.expression import Expression, ExpressionError
+from dipeo_server.domains.execution.expression import check_expression
 from dipeo_server.domains.execution.ports import StateStore
-from dipeo_server.domains.execution.registry import HandlerRegistry, Registration, declared
+from dipeo_server.domains.execution.registry import HandlerRegistry
 from dipeo_server.runtime.child_loader import ChildLoader
 from dipeo_server.runtime.clock import SystemClock
 from dipeo_server.runtime.code_runner import ProcessCodeRunner
@@ -23,31 +19,6 @@ from dipeo_server.runtime.llm import model_services_from_env
 from dipeo_server.runtime.local import LocalRunner, RunnerPorts
 from dipeo_server.runtime.secrets import VARIABLE_PREFIX, SecretKeeper, secrets_from
 from dipeo_server.storage.memory import MemoryStore
-
-NODES_GROUP: Final = "dipeo_server.nodes"
-"""Entry-point group of packages that bring node types."""
-
-
-def registry_with(own: Iterable[Registration]) -> HandlerRegistry:
-    """Every node type that a server would have, and some of one executor alone."""
-    _import_node_types()
-    return HandlerRegistry([*declared().values(), *own]).freeze()
-
-
-@cache
-def _import_node_types() -> None:
-    """Once for the process: whatever is imported declares its node types."""
-    packages = [entry.load() for entry in metadata.entry_points(group=NODES_GROUP)]
-    HandlerRegistry.discover([handlers, *packages])
-
-
-def check_expression(source: str) -> str | None:
-    """What is wrong with an expression, or None."""
-    try:
-        Expression.parse(source)
-    except ExpressionError as error:
-        return error.message
-    return None
 
 
 @dataclass(frozen=True, slots=True)

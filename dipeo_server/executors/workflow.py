@@ -15,8 +15,8 @@ from dipeo_server.domains.diagram.judgement import compile_loaded
 from dipeo_server.domains.diagram.nearest import did_you_mean
 from dipeo_server.domains.diagram.problem import DiagramInvalid, DiagramProblem, Severity
 from dipeo_server.domains.diagram.spec import NodeSpec
+from dipeo_server.domains.execution.expression import check_expression
 from dipeo_server.executors.functions import START, function_type
-from dipeo_server.executors.hosting import check_expression
 
 
 class WorkflowNode(BaseModel):

@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from dipeo_server.app import check_expression, node_types
 from dipeo_server.domains.diagram.compile import assemble
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.diagram.model import DomainDiagram, DomainEdge, DomainNode
+from dipeo_server.domains.execution.expression import check_expression
 from dipeo_server.domains.execution.ports import StateStore
 from dipeo_server.domains.execution.registry import HandlerRegistry, declared
+from dipeo_server.node_types import node_types
 from dipeo_server.runtime.child_loader import ChildLoader
 from dipeo_server.runtime.clock import SystemClock
 from dipeo_server.runtime.code_runner import ProcessCodeRunner

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from dipeo_server.app import node_types
 from dipeo_server.domains.diagram.compile import content_hash
 from dipeo_server.domains.diagram.formats.detect import FORMATS, read_diagram
 from dipeo_server.domains.diagram.formats.writing import write_diagram
 from dipeo_server.domains.diagram.model import DomainDiagram
 from dipeo_server.domains.diagram.spec import NodeSpec
 from dipeo_server.errors import InvalidInput
+from dipeo_server.node_types import node_types
 from tests.domains.diagram.formats.awkward import awkward_diagram
 
 BATCH = 100

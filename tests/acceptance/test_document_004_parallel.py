@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from dipeo_server.app import check_expression
 from dipeo_server.domains.diagram import DomainNode
 from dipeo_server.domains.diagram.compile import compile_diagram
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
@@ -25,6 +24,7 @@ from dipeo_server.domains.execution.events import (
     ParallelCompleted,
     ParallelStarted,
 )
+from dipeo_server.domains.execution.expression import check_expression
 from dipeo_server.domains.execution.handlers import NodeOutput, create_node_output, node_handler
 from dipeo_server.domains.execution.ids import BarrierID, ExecutionID, Seq
 from dipeo_server.domains.execution.interventions import PauseMode

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 
 from dipeo_server.api.context import ApiLimits
-from dipeo_server.app import built_in_node_types
 from dipeo_server.domains.execution.registry import HandlerRegistry
+from dipeo_server.node_types import built_in_node_types
 from tests.api.keeping import create, update
 from tests.api.serving import ASKING, STRAIGHT, Live, light, serving
 from tests.api.test_queries import wait_for_barrier

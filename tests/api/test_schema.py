@@ -18,10 +18,10 @@ from graphql import (
 from graphql.type import GraphQLNamedType
 
 from dipeo_server.api.schema import build_schema, print_schema_sdl
-from dipeo_server.app import node_types
 from dipeo_server.domains.diagram.spec import NodeProps, NodeSpec
 from dipeo_server.domains.execution import events
 from dipeo_server.domains.execution.registry import RegistryError
+from dipeo_server.node_types import node_types
 
 SPECS = {
     "start": NodeSpec("start", NodeProps, description="Begin here."),

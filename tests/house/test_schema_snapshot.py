@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from dipeo_server.api.schema import print_schema_sdl
-from dipeo_server.app import built_in_node_types
+from dipeo_server.node_types import built_in_node_types
 from tests.conftest import ROOT
 
 

@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dipeo_server.app import node_types
 from dipeo_server.domains.diagram import AfterCrash, DomainNode
 from dipeo_server.domains.execution import ExecutionContext
 from dipeo_server.domains.execution.handlers import NodeOutput, create_node_output, node_handler
 from dipeo_server.domains.execution.registry import HandlerRegistry
+from dipeo_server.node_types import node_types
 from dipeo_server.server import serve
 from dipeo_server.settings import Settings
 from tests.proofs.nonces import nonces

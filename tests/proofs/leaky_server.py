@@ -10,12 +10,12 @@ import asyncio
 import sys
 from pathlib import Path
 
-from dipeo_server.app import node_types
 from dipeo_server.domains.diagram import DomainNode
 from dipeo_server.domains.execution import ExecutionContext
 from dipeo_server.domains.execution.handlers import NodeProps, create_node_output, node_handler
 from dipeo_server.domains.execution.output import Fallback, HandlerResult, WaitForPerson
 from dipeo_server.errors import NodeError
+from dipeo_server.node_types import node_types
 from dipeo_server.server import serve
 from dipeo_server.settings import Settings
 from tests.proofs.leaky_forms import FORMS

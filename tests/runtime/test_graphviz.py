@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from dipeo_server.app import node_types
 from dipeo_server.domains.diagram.formats.detect import read_diagram
 from dipeo_server.domains.diagram.rendering.composing import compose_document
 from dipeo_server.domains.diagram.rendering.dot import to_dot
@@ -18,6 +17,7 @@ from dipeo_server.domains.diagram.rendering.renderer import (
     RendererMissing,
     RenderFailed,
 )
+from dipeo_server.node_types import node_types
 from dipeo_server.runtime.graphviz import DrawingLimits, GraphvizRenderer
 from tests.domains.diagram.rendering.authors import NASTY
 from tests.drawing import groups, needs_dot

@@ -78,6 +78,15 @@ def evaluate(expression: Expression | str, names: Mapping[str, Any]) -> Any:
         raise _error(str(error), source) from None
 
 
+def check_expression(source: str) -> str | None:
+    """What is wrong with an expression, or None."""
+    try:
+        Expression.parse(source)
+    except ExpressionError as error:
+        return error.message
+    return None
+
+
 def names_used(source: str) -> frozenset[str]:
     """The free names of an expression: what `names` must hold. Raises ExpressionError."""
     nodes = list(ast.walk(_parse(source)))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dipeo_server.app import built_in_node_types
 from dipeo_server.domains.diagram.compile import compile_diagram
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.diagram.formats.detect import read_diagram
 from dipeo_server.domains.execution.dependencies import dependencies
+from dipeo_server.node_types import built_in_node_types
 from tests.builders import SPECS, diagram
 
 BUILT_IN = built_in_node_types().specs

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from dipeo_server.app import node_types
 from dipeo_server.domains.diagram.problem import DiagramProblem
 from dipeo_server.domains.diagram.rules.writes import ORDERED_REDUCERS, PAIRS_MAX
 from dipeo_server.domains.diagram.spec import NodeSpec
 from dipeo_server.domains.diagram.validate import validate
 from dipeo_server.domains.execution.delta import BUILT_IN
+from dipeo_server.node_types import node_types
 
 
 @pytest.fixture(scope="module")
