@@ -81,9 +81,9 @@ async def test_a_fork_that_runs_on_does_not_answer_twice(runner: CodeRunner, lin
 STUBBORN = """
     import os, signal, subprocess, sys, time
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    program = "import os, time; print('grandchild', os.getpid(), flush=True); time.sleep(100)"
+    program = "import os, time; os.write(1, b'grandchild %d\\\\n' % os.getpid()); time.sleep(100)"
     subprocess.Popen([sys.executable, "-c", program])
-    print("child", os.getpid())
+    os.write(1, b"child %d\\n" % os.getpid())
     time.sleep(100)
 """
 
@@ -168,6 +168,7 @@ async def test_what_the_code_leaves_running_is_killed(runner: CodeRunner, lines:
     await until(lambda: not is_running(pid))
 
 
+# Two processes print at once, each its line in one piece: `print` would write it in several.
 DAEMON = """
     import os, signal, subprocess, sys, time
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -177,13 +178,13 @@ DAEMON = """
         "os.setsid()\\n"
         "if os.fork(): os._exit(0)\\n"
         "os.setpgid(0, 0)\\n"
-        "print('daemon', os.getpid(), flush=True)\\n"
+        "os.write(1, b'daemon %d\\\\n' % os.getpid())\\n"
         "os.closerange(0, 99)\\n"
         "time.sleep(100)"
     )
     subprocess.run([sys.executable, "-c", program])
     subprocess.Popen(["sleep", "100"], start_new_session=True)
-    print("child", os.getpid())
+    os.write(1, b"child %d\\n" % os.getpid())
 """
 
 
