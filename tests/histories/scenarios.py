@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from tests.builders import Story
-from tests.histories import flows, steered
+from tests.histories import changed, flows, kept, steered
 
 SCENARIOS: Final[Mapping[str, Callable[[], Story]]] = {
     told.__name__: told
@@ -25,5 +25,19 @@ SCENARIOS: Final[Mapping[str, Callable[[], Story]]] = {
         *(steered.aborted_while_asking, steered.restarted, steered.output_given),
         *(steered.skipped_by_hand, steered.retried_by_hand),
         steered.forked,
+        *(changed.node_added_live, changed.node_added_at_a_pause, changed.branch_deleted_live),
+        *(changed.branch_deleted_at_a_pause, changed.settings_changed_live),
+        *(changed.settings_changed_at_a_pause, changed.kind_changed, changed.edge_deleted_live),
+        *(changed.edge_moved_at_a_pause, changed.dependency_added_live),
+        *(changed.exit_of_a_running_loop, changed.loop_before_it_began),
+        *(changed.node_taken_out_and_back, changed.changed_by_resuming),
+        changed.changed_after_a_restart,
+        *(kept.fork_with_overrides, kept.fork_of_a_fork, kept.fork_from_within_a_batch),
+        *(kept.fork_that_begins_paused, kept.fork_of_a_child, kept.fork_with_another_graph),
+        *(kept.fork_of_a_changed_graph, kept.kept_at_decisions, kept.kept_on_request),
+        *(kept.kept_at_every_step, kept.kept_where_much_would_be_lost, kept.kept_and_lost),
+        *(kept.kept_over_a_change_and_a_fork, kept.decisions_ahead_of_time),
+        *(kept.results_given_by_hand, kept.a_branch_of_a_group_fails, kept.time_is_spent),
+        *(kept.held_with_its_parent, kept.late_for_the_end),
     )
 }

@@ -8,13 +8,28 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args, get_type_hints
 
 import pytest
 
+from dipeo_server.domains.execution.checkpoint import CheckpointTrigger
+from dipeo_server.domains.execution.events import (
+    BarrierResolved,
+    CheckpointSaved,
+    EarlyDecisionChanged,
+    Ending,
+    Event,
+    ExecutionStatusChanged,
+    NodeOutputSet,
+    PauseCause,
+)
 from dipeo_server.domains.execution.history import merged_history, state_at
 from dipeo_server.domains.execution.ids import Seq
-from dipeo_server.domains.execution.status import ExecutionStatus, NodeExecutionStatus
+from dipeo_server.domains.execution.status import (
+    BarrierStatus,
+    ExecutionStatus,
+    NodeExecutionStatus,
+)
 from tests.histories.folding import LOGS, RECORDED, read, state_hash, write
 from tests.histories.scenarios import SCENARIOS
 
@@ -50,8 +65,24 @@ def test_they_show_runs_in_many_ways_to_stand() -> None:
     nodes = {node.status for state in states for node in state.nodes}
     assert {ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.ABORTED} <= runs
     assert set(NodeExecutionStatus) - nodes <= {NodeExecutionStatus.WAITING}
-    kinds = {recorded.event.kind for log in logs for recorded in log}
-    assert len(kinds) >= 25
+
+
+def test_they_show_every_kind_of_event_in_every_way() -> None:
+    events = [recorded.event for name in NAMES for recorded in read(LOGS / f"{name}.jsonl")]
+    assert {type(event) for event in events} == set(get_args(Event))
+    saved = {event.trigger for event in events if isinstance(event, CheckpointSaved)}
+    assert saved == set(CheckpointTrigger)
+    made = [event for event in events if isinstance(event, EarlyDecisionChanged)]
+    changes = get_args(get_type_hints(EarlyDecisionChanged)["change"])
+    assert {event.change for event in made} == set(changes)
+    given = {event.reason for event in events if isinstance(event, NodeOutputSet)}
+    assert given == set(get_args(get_type_hints(NodeOutputSet)["reason"]))
+    moved = [event for event in events if isinstance(event, ExecutionStatusChanged)]
+    assert {event.cause for event in moved if event.cause} == set(PauseCause)
+    endings = {event.ending.cause for event in moved if event.ending}
+    assert endings == set(get_args(get_type_hints(Ending)["cause"]))
+    resolved = {event.status for event in events if isinstance(event, BarrierResolved)}
+    assert resolved == set(BarrierStatus) - {BarrierStatus.WAITING}
 
 
 @pytest.mark.parametrize("name", NAMES)
