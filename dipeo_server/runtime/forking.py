@@ -20,11 +20,7 @@ from dipeo_server.domains.execution.ports import (
     StateStore,
 )
 from dipeo_server.domains.execution.runner import Accepted, ForkExecution, IdempotencyKey
-from dipeo_server.domains.execution.signals import (
-    ForkRequested,
-    GraphMutationRequested,
-    ResumeRequested,
-)
+from dipeo_server.domains.execution.signals import ForkRequested, GraphMutationRequested
 from dipeo_server.domains.execution.state import ExecutionState
 from dipeo_server.domains.execution.summary import summary_of
 from dipeo_server.errors import InvalidInput, LimitExceeded, NotFound
@@ -184,14 +180,11 @@ class Forks:
 def _begun(
     machine: ExecutionMachine, wish: ForkRequested, diagram: ExecutableDiagram | None, now: datetime
 ) -> tuple[Recorded, ...]:
-    """The first events of a fork; it is held until it has its graph. Raises Rejected."""
+    """The first events of a fork; nothing follows before it has its graph. Raises Rejected."""
     if diagram is None:
         return machine.receive(wish, now=now)
-    held = machine.receive(replace(wish, is_paused=True), now=now)
     change = GraphMutationRequested(diagram, machine.state.revision, actor=wish.actor)
-    changed = machine.receive(change, now=now)
-    going = () if wish.is_paused else machine.receive(ResumeRequested(actor=wish.actor), now=now)
-    return (*held, *changed, *going)
+    return machine.receive_all((wish, change), now=now)
 
 
 def _new_id(

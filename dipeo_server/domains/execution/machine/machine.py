@@ -80,9 +80,17 @@ class ExecutionMachine:
 
         Raises Rejected, and then nothing has changed.
         """
-        decided = decide(self._state, signal, now=now, reducers=self._reducers)
+        return self.receive_all((signal,), now=now)
+
+    def receive_all(self, signals: Sequence[Signal], *, now: datetime) -> tuple[Recorded, ...]:
+        """As `receive`, with nothing that follows from one of them before all are decided.
+
+        Raises Rejected; what those before the refused one came to is in the state then.
+        """
         recorded: list[Recorded] = []
-        self._tell(decided, signal, now, recorded)
+        for signal in signals:
+            decided = decide(self._state, signal, now=now, reducers=self._reducers)
+            self._tell(decided, signal, now, recorded)
         while self._state is not None and recorded:
             events = settle(self._state)
             if not events:
