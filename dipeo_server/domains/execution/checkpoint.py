@@ -55,11 +55,37 @@ PRESETS: Final[Mapping[CheckpointPreset, CheckpointPolicy]] = {
 }
 
 
+DELTAS_MAX: Final = 20
+"""Behind so many differences the next checkpoint is a whole one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointScore:
+    """What ADAPTIVE weighs: it takes a checkpoint as soon as what a run did weighs `threshold`."""
+
+    per_millisecond: float = 1.0
+    per_thousand_tokens: float = 1_000.0
+    per_effect: float = 10_000.0
+    threshold: float = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSettings:
+    """How a run takes checkpoints, whatever its policy is.
+
+    At most `deltas_max` differences go on from a whole state before the next whole one.
+    """
+
+    score: CheckpointScore = CheckpointScore()
+    deltas_max: int = DELTAS_MAX
+
+
 @dataclass(frozen=True, slots=True)
 class CheckpointSaved:
     """The state behind the event `at` is kept; its rows are committed with this event.
 
-    `size_bytes` is what it takes, `content_hash` that of the whole state, in SHA-256.
+    `size_bytes` is what it takes, `content_hash` that of the whole state, `next_node` the key
+    of what comes next.
     """
 
     checkpoint_id: str
@@ -67,6 +93,7 @@ class CheckpointSaved:
     trigger: CheckpointTrigger
     size_bytes: int
     content_hash: str
+    next_node: str | None = None
     kind: Literal["checkpoint_saved"] = "checkpoint_saved"
 
 

@@ -16,6 +16,7 @@ from dipeo_server.domains.execution.checkpoint import (
     CheckpointFailed,
     CheckpointPolicy,
     CheckpointSaved,
+    CheckpointSettings,
 )
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.failure import ErrorStrategy, Failure
@@ -34,6 +35,7 @@ from dipeo_server.domains.execution.interventions import (
     GivenOutput,
     LimitRaised,
     NodeOutputSet,
+    PauseCause,
 )
 from dipeo_server.domains.execution.output import Message, TokenUsage
 from dipeo_server.domains.execution.status import ExecutionStatus, NodeExecutionStatus
@@ -92,19 +94,6 @@ class Durability(StrEnum):
     STRICT = "STRICT"
 
 
-class PauseCause(StrEnum):
-    """What holds a paused run."""
-
-    USER = "user"
-    START = "start_paused"
-    STEP = "step"
-    BREAKPOINT = "breakpoint"
-    MAX_STEPS = "max_steps"
-    MAX_TOKENS = "max_tokens"
-    MAX_SECONDS = "max_seconds"
-    PARENT = "parent"
-
-
 @dataclass(frozen=True, slots=True)
 class ExecutionStarted:
     """The first event: it carries the compiled diagram, so the log explains itself for ever.
@@ -129,6 +118,7 @@ class ExecutionStarted:
     initial: Mapping[str, GivenOutput] = field(default_factory=dict)
     key: str | None = None
     checkpoints: CheckpointPolicy = ()
+    checkpointing: CheckpointSettings = field(default_factory=CheckpointSettings)
     kind: Literal["execution_started"] = "execution_started"
 
 

@@ -31,6 +31,19 @@ class PauseMode(StrEnum):
     NOW = "NOW"
 
 
+class PauseCause(StrEnum):
+    """What holds a paused run."""
+
+    USER = "user"
+    START = "start_paused"
+    STEP = "step"
+    BREAKPOINT = "breakpoint"
+    MAX_STEPS = "max_steps"
+    MAX_TOKENS = "max_tokens"
+    MAX_SECONDS = "max_seconds"
+    PARENT = "parent"
+
+
 class BreakpointWhen(StrEnum):
     """Does a breakpoint hold a run before its node starts, or after it has ended?"""
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.blobs import BlobRef
-from dipeo_server.domains.execution.checkpoint import CheckpointPolicy
+from dipeo_server.domains.execution.checkpoint import CheckpointPolicy, CheckpointSettings
 from dipeo_server.domains.execution.delta import StateDelta
 from dipeo_server.domains.execution.events import (
     BarrierAction,
@@ -54,6 +54,7 @@ class StartRequested:
     initial: Mapping[str, GivenOutput] = field(default_factory=dict)
     key: str | None = None
     checkpoints: CheckpointPolicy = ()
+    checkpointing: CheckpointSettings = field(default_factory=CheckpointSettings)
 
 
 @dataclass(frozen=True, slots=True)

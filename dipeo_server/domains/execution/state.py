@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
-from dipeo_server.domains.execution.checkpoint import CheckpointPolicy
+from dipeo_server.domains.execution.checkpoint import CheckpointPolicy, CheckpointSettings
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import (
     Breakpoint,
@@ -250,6 +250,7 @@ class ExecutionState:
     early_decisions: dict[str, EarlyDecision] = field(default_factory=dict)
     decisions_made: int = 0
     checkpoint_policy: CheckpointPolicy = ()
+    checkpointing: CheckpointSettings = field(default_factory=CheckpointSettings)
     checkpoint_at: Seq | None = None
     unsaved: float = 0.0
     nodes: list[NodeState] = field(default_factory=list)

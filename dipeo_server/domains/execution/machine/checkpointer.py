@@ -21,8 +21,6 @@ from dipeo_server.domains.execution.machine.checkpoints import next_node
 from dipeo_server.domains.execution.snapshot import Document, hash_of, snapshot, to_bytes
 from dipeo_server.domains.execution.state import ExecutionState
 
-DELTAS_MAX: Final = 20
-"""Behind so many differences the next checkpoint is a whole one."""
 SIZE_MAX: Final = 64 * 1024 * 1024
 """Of a whole state: what is larger is folded from the log, which has it anyway."""
 
@@ -102,7 +100,12 @@ class Checkpointer:
         )
         self._taken.append(TakenCheckpoint(checkpoint, payload))
         return CheckpointSaved(
-            checkpoint.id, checkpoint.at, trigger, len(payload), checkpoint.content_hash
+            checkpoint.id,
+            checkpoint.at,
+            trigger,
+            len(payload),
+            checkpoint.content_hash,
+            checkpoint.next_node,
         )
 
     def _payload(
@@ -110,7 +113,11 @@ class Checkpointer:
     ) -> tuple[bytes, Seq, int]:
         """What is stored, on which base, behind how many differences."""
         last = self._last
-        if last is None or last.deltas >= DELTAS_MAX or not last.is_before(state):
+        if (
+            last is None
+            or last.deltas >= state.checkpointing.deltas_max
+            or not last.is_before(state)
+        ):
             return whole, state.last_seq, 0
         difference = to_bytes(delta(last.document, document))
         if 2 * len(difference) > len(whole):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, get_args
 
 from dipeo_server.domains.diagram.executable import ExecutableNode
-from dipeo_server.domains.execution.checkpoint import COMPLETE, CheckpointTrigger
+from dipeo_server.domains.execution.checkpoint import COMPLETE, CheckpointScore, CheckpointTrigger
 from dipeo_server.domains.execution.events import (
     TERMINAL,
     BarrierResolved,
@@ -25,9 +25,6 @@ from dipeo_server.domains.execution.ids import NodeRun
 from dipeo_server.domains.execution.signals import CheckpointRequested, PersonSignal, Signal
 from dipeo_server.domains.execution.state import ExecutionState, NodeState
 from dipeo_server.errors import ExecutionFinished
-
-ADAPTIVE_SCORE: Final = 100.0
-"""With as much to lose ADAPTIVE takes a checkpoint."""
 
 _STEPS: Final = (
     NodeCompleted,
@@ -47,10 +44,13 @@ class NodeCost:
     token_cost: float
     has_side_effects: bool
 
-    @property
-    def score(self) -> float:
+    def weighed(self, score: CheckpointScore) -> float:
         """How much it weighs for ADAPTIVE."""
-        return self.duration_ms + 1_000 * self.token_cost + 10_000 * self.has_side_effects
+        return (
+            score.per_millisecond * self.duration_ms
+            + score.per_thousand_tokens * self.token_cost
+            + score.per_effect * self.has_side_effects
+        )
 
 
 def cost_of(node: ExecutableNode, state: NodeState) -> NodeCost:
@@ -72,7 +72,8 @@ def spent(state: ExecutionState, run: NodeRun) -> None:
     """A visit has ended, and would have to be done again."""
     if CheckpointTrigger.ADAPTIVE in state.checkpoint_policy:
         node = state.diagram.get_node(run.node)
-        state.unsaved += cost_of(node, state.nodes[node.index]).score
+        cost = cost_of(node, state.nodes[node.index])
+        state.unsaved += cost.weighed(state.checkpointing.score)
 
 
 def told(state: ExecutionState, event: CheckpointSaved | CheckpointFailed) -> None:
@@ -126,7 +127,7 @@ def _human_decision(_: ExecutionState, signal: Signal, __: Sequence[Recorded]) -
 
 
 def _adaptive(state: ExecutionState, _: Signal, __: Sequence[Recorded]) -> bool:
-    return state.unsaved >= ADAPTIVE_SCORE
+    return state.unsaved >= state.checkpointing.score.threshold
 
 
 def _every_step(_: ExecutionState, __: Signal, told_of: Sequence[Recorded]) -> bool:

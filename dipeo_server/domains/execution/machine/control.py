@@ -68,6 +68,7 @@ def started(signal: StartRequested) -> tuple[Event, ...]:
             parent=signal.parent,
             key=signal.key,
             checkpoints=signal.checkpoints,
+            checkpointing=signal.checkpointing,
             diagram_id=signal.diagram_id,
             revision=signal.revision,
             breakpoints=checked_breakpoints(signal.diagram, signal.breakpoints),

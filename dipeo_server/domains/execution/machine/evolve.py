@@ -75,6 +75,7 @@ def begin(recorded: Recorded) -> ExecutionState:
         parent=event.parent,
         key=event.key,
         checkpoint_policy=event.checkpoints,
+        checkpointing=event.checkpointing,
         diagram_id=event.diagram_id,
         revision=event.revision,
         max_steps=event.max_steps,

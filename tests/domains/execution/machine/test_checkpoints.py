@@ -11,6 +11,7 @@ from dipeo_server.domains.execution.checkpoint import (
     PRESETS,
     CheckpointPolicy,
     CheckpointPreset,
+    CheckpointScore,
     CheckpointTrigger,
     TakenCheckpoint,
     checkpoint_id,
@@ -207,8 +208,8 @@ def test_what_a_node_took_is_told_by_its_state() -> None:
     nodes, states = told.state.diagram.nodes, told.state.nodes
     cost = cost_of(nodes[1], states[1])
     assert (cost.duration_ms, cost.token_cost, cost.has_side_effects) == (250.0, 0.5, True)
-    assert cost.score == 250 + 500 + 10_000
-    assert cost_of(nodes[2], states[2]).score == 0  # It has not ended.
+    assert cost.weighed(CheckpointScore()) == 250 + 500 + 10_000
+    assert cost_of(nodes[2], states[2]).weighed(CheckpointScore()) == 0  # It has not ended.
 
 
 # --- what is kept ---------------------------------------------------------------------------------
