@@ -10,7 +10,6 @@ from typing import Final
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
-from dipeo_server.domains.execution.machine.forking import forkable_until, undone
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.machine.visits import has_begun
 from dipeo_server.domains.execution.ports import (
@@ -24,7 +23,7 @@ from dipeo_server.domains.execution.signals import ForkRequested, GraphMutationR
 from dipeo_server.domains.execution.state import ExecutionState
 from dipeo_server.domains.execution.summary import summary_of
 from dipeo_server.errors import InvalidInput, LimitExceeded, NotFound
-from dipeo_server.runtime.history import read_all, read_until
+from dipeo_server.runtime.fork_points import ForkPoint, fork_point, last_by, last_forkable
 from dipeo_server.runtime.identity import child_execution_id, new_execution_id
 from dipeo_server.runtime.keys import keyed_answer
 
@@ -60,20 +59,20 @@ class Forks:
     async def begin(self, request: ForkExecution, key: IdempotencyKey | None) -> Accepted:
         """Make a fork. Raises NotFound, InvalidInput, LimitExceeded, StorageError."""
         await self._check_depth(request.origin)
-        log = await self._log(request.origin, request.at)
+        point = await self._point(request.origin, request.at)
         fork_id, now = new_execution_id(), self._clock.now()
         wish = ForkRequested(
             fork_id,
             request.origin,
-            log[-1].event,
-            undone(log),
+            point.last.event,
+            point.undone,
             request.variables,
             request.outputs,
             actor=request.actor,
             is_paused=request.is_paused,
         )
-        machine = ExecutionMachine.replay(log)
-        children = [child async for child in self._children(machine.state, wish, log[-1].at, now)]
+        machine, moment = point.machine, point.last.at
+        children = [child async for child in self._children(machine.state, wish, moment, now)]
         fork = Fork(machine, _begun(machine, wish, request.diagram, now))
         await self._commit(children, fork, key, now)
         for each in (*children, fork):
@@ -93,12 +92,12 @@ class Forks:
             message = f"Forks of forks go {DEPTH_MAX} deep, and {origin!r} is the last of those."
             raise LimitExceeded(message, hint="Fork one that it goes back to.")
 
-    async def _log(self, origin: ExecutionID, at: Seq) -> list[Recorded]:
-        """The origin's events up to there. Raises InvalidInput, naming where it can be forked."""
-        log = await read_until(self._store, origin, at)
-        if at >= 1 and len(log) == at and forkable_until(log) == at:
-            return log
-        last = forkable_until(await read_all(self._store, origin))
+    async def _point(self, origin: ExecutionID, at: Seq) -> ForkPoint:
+        """The origin there. Raises InvalidInput, naming where it can be forked."""
+        point = await fork_point(self._store, origin, at)
+        if point is not None:
+            return point
+        last = await last_forkable(self._store, origin)
         hint = None
         if at > last:
             hint = f"Event {last} is the last one before it ended, or now."
@@ -143,11 +142,10 @@ class Forks:
         async for row in self._rows(parent.id):
             if row.fork_of == parent.id or (row.created_at or moment) > moment:
                 continue  # A fork is nobody's child; others began later.
-            log = [each for each in await read_all(self._store, row.id) if each.at <= moment]
-            log = log[: forkable_until(log)]
-            if not log:
+            point = await self._child_point(row, moment)
+            if point is None:
                 continue
-            machine = ExecutionMachine.replay(log)
+            machine = point.machine
             child_id = _new_id(parent, machine.state, wish)
             if child_id is None:
                 continue
@@ -155,8 +153,8 @@ class Forks:
                 wish,
                 execution_id=child_id,
                 origin=row.id,
-                last=log[-1].event,
-                undone=undone(log),
+                last=point.last.event,
+                undone=point.undone,
                 variables={},
                 outputs={},
                 parent=machine.state.parent,
@@ -165,6 +163,15 @@ class Forks:
             async for deeper in self._children(machine.state, below, moment, now):
                 yield deeper
             yield Fork(machine, machine.receive(below, now=now))
+
+    async def _child_point(self, row: ExecutionSummary, moment: datetime) -> ForkPoint | None:
+        """The child by then; one that was about to end, before it began to."""
+        at = await last_by(self._store, row.id, row.last_seq, moment)
+        point = await fork_point(self._store, row.id, at)
+        if point is None and at:
+            at = min(at, await last_forkable(self._store, row.id))
+            point = await fork_point(self._store, row.id, at)
+        return point
 
     async def _rows(self, parent: ExecutionID) -> AsyncIterator[ExecutionSummary]:
         query = ExecutionQuery(parent_id=parent, first=CHILDREN_PAGE)

@@ -19,15 +19,3 @@ async def read_all(store: StateStore, execution_id: ExecutionID) -> list[Recorde
     ):
         found.extend(page)
     return found
-
-
-async def read_until(store: StateStore, execution_id: ExecutionID, last: Seq) -> list[Recorded]:
-    """Every committed event up to `last`, ascending. Raises StorageError."""
-    found: list[Recorded] = []
-    while len(found) < last:
-        size = min(PAGE_EVENTS, last - len(found))
-        page = await store.read(execution_id, after=Seq(len(found)), limit=size)
-        if not page:
-            break
-        found.extend(page)
-    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,8 @@ from dipeo_server.domains.execution.events import (
     TERMINAL,
     BarrierResolved,
     BarrierWaiting,
+    CheckpointFailed,
+    CheckpointSaved,
     EarlyDecisionChanged,
     Ending,
     Event,
@@ -44,13 +46,18 @@ from dipeo_server.errors import DipeoError, InvalidInput
 
 WHY = "forked"
 _HALF_TOLD = (StateChanged, ObservedError, BarrierResolved, EarlyDecisionChanged)
+_NEVER_ALONE = (*_HALF_TOLD, NodeInterrupted, CheckpointSaved, CheckpointFailed)
+"""Events that may lie between two which are told in one breath, such as the end of a run."""
 
 
 # --- where a run can be forked ------------------------------------------------------------------
 
 
 def forkable_until(log: Iterable[Recorded]) -> Seq:
-    """The last event of a log behind which a run can go on: the one before it began to end."""
+    """The last event of a log behind which a run can go on: the one before it began to end.
+
+    `log` is one, or a part of one in which it had not begun to end before; 0 = none of it.
+    """
     last = Seq(0)
     for recorded in log:
         if _ends(recorded.event):
@@ -71,11 +78,22 @@ def _ends(event: Event) -> bool:
             return isinstance(event, TERMINAL)
 
 
-def undone(log: Sequence[Recorded]) -> tuple[StateChanged, ...]:
+def loose_end(log: Sequence[Recorded]) -> int:
+    """How many events at the end of a log say nothing for sure without those before them."""
+    count = 0
+    while count < len(log) and isinstance(log[-1 - count].event, _NEVER_ALONE):
+        count += 1
+    return count
+
+
+def undone(
+    log: Sequence[Recorded], before: Mapping[str, Any] | None = None
+) -> tuple[StateChanged, ...]:
     """What takes back the changes of a visit whose end lies behind the end of this log.
 
     Its variables are told before its end. Where a log is cut between the two the visit has not
-    ended, and will write them once more.
+    ended, and will write them once more. `before` are the variables before the log, if it is only
+    the end of one.
     """
     begin = len(log)
     while begin and isinstance(log[begin - 1].event, _HALF_TOLD):
@@ -85,16 +103,18 @@ def undone(log: Sequence[Recorded]) -> tuple[StateChanged, ...]:
     if run is None:
         return ()
     keys = dict.fromkeys(event.key for event in written if event.node_run == run)
-    return tuple(_as_before(key, log[:begin], run) for key in keys)
+    return tuple(_as_before(key, log[:begin], before or {}, run) for key in keys)
 
 
-def _as_before(key: str, log: Sequence[Recorded], run: NodeRun) -> StateChanged:
+def _as_before(
+    key: str, log: Sequence[Recorded], before: Mapping[str, Any], run: NodeRun
+) -> StateChanged:
     for recorded in reversed(log):
         event = recorded.event
         if isinstance(event, StateChanged) and event.key == key:
             return StateChanged(key, event.value, is_deleted=event.is_deleted, node_run=run)
     started = log[0].event if log else None
-    known = started.variables if isinstance(started, ExecutionStarted) else {}
+    known = started.variables if isinstance(started, ExecutionStarted) else before
     return StateChanged(key, known.get(key), is_deleted=key not in known, node_run=run)
 
 
@@ -107,7 +127,7 @@ def forked(state: ExecutionState, signal: ForkRequested, now: datetime) -> tuple
     What ran is treated as after a crash, what waits for a person is asked again, for as long as
     was left. Raises InvalidInput.
     """
-    if state.last_at is None or _is_over(state):
+    if state.last_at is None or is_over(state):
         raise InvalidInput("The run had ended, or was being ended.", field=("atSequence",))
     # Time does not go back, not even where a clock was put back since.
     now = max(now, state.last_at)
@@ -135,7 +155,8 @@ def forked(state: ExecutionState, signal: ForkRequested, now: datetime) -> tuple
     return (opening, *puts, *stopped, *asked, *_due(signal, now), *outputs, *_then(state, signal))
 
 
-def _is_over(state: ExecutionState) -> bool:
+def is_over(state: ExecutionState) -> bool:
+    """Has the run ended, or begun to?"""
     return state.status.is_terminal or state.ending is not None
 
 
