@@ -23,8 +23,9 @@ from dipeo_server.runtime.files import BaseDirFiles
 from dipeo_server.runtime.graphviz import GraphvizRenderer
 from dipeo_server.runtime.library import Library
 from dipeo_server.runtime.llm import model_services_from_env
-from dipeo_server.runtime.local import LocalRunner, RunnerPorts
+from dipeo_server.runtime.local import LocalRunner
 from dipeo_server.runtime.perform import ConcurrencyLimits
+from dipeo_server.runtime.runner_ports import RunnerPorts
 from dipeo_server.runtime.secrets import secrets_from
 from dipeo_server.settings import Settings
 from dipeo_server.storage.opening import open_store

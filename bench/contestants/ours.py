@@ -27,7 +27,8 @@ from dipeo_server.runtime.clock import SystemClock
 from dipeo_server.runtime.code_runner import ProcessCodeRunner
 from dipeo_server.runtime.files import BaseDirFiles
 from dipeo_server.runtime.llm import ModelServices
-from dipeo_server.runtime.local import LocalRunner, RunnerPorts
+from dipeo_server.runtime.local import LocalRunner
+from dipeo_server.runtime.runner_ports import RunnerPorts
 from dipeo_server.storage.memory import MemoryStore
 from dipeo_server.storage.sqlite import SQLiteStore
 

@@ -47,16 +47,16 @@ class Call:
     async def payload(self, act: Callable[[], Awaitable[Accepted]]) -> ExecutionPayload:
         """The run behind what `act` did, or why it did nothing."""
         try:
-            accepted = await act()
+            view = await self.behind(await act())
         except REFUSALS as refusal:
             return ExecutionPayload(errors=[await self.problem(refusal)])
-        return ExecutionPayload(execution=execution_state(await self.behind(accepted)))
+        return ExecutionPayload(execution=execution_state(view))
 
     async def behind(self, accepted: Accepted) -> ExecutionView:
-        """The run as it is now that it has changed."""
+        """The run as it is now that it has changed. Raises NotFound if it has been deleted since."""
         view = await self.context.fresh_view(accepted.execution_id)
         if view is None:
-            raise RuntimeError(f"{accepted.execution_id} was accepted and cannot be seen.")
+            raise NotFound(f"Execution {accepted.execution_id!r} has been deleted.")
         return view
 
     async def problem(self, refusal: DipeoError) -> UserError:

@@ -11,6 +11,7 @@ from dipeo_server.api.calls import Call
 from dipeo_server.api.checkpoint_mutation import CheckpointMutation
 from dipeo_server.api.context import Info
 from dipeo_server.api.control_mutation import ControlMutation
+from dipeo_server.api.deletion_mutation import DeletionMutation
 from dipeo_server.api.diagram_mutation import DiagramMutation
 from dipeo_server.api.fork_mutation import ForkMutation
 from dipeo_server.api.graph_changing import GraphMutations
@@ -40,6 +41,7 @@ class Mutation(
     ForkMutation,
     CheckpointMutation,
     GraphMutations,
+    DeletionMutation,
 ):
     """Everything that changes something.
 

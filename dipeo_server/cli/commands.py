@@ -10,6 +10,7 @@ import typer
 from dipeo_server import __version__
 from dipeo_server.cli import (
     decision_commands,
+    deletion_commands,
     fork_commands,
     history_commands,
     mutating_commands,
@@ -261,6 +262,7 @@ steering_commands.add_to(app)
 fork_commands.add_to(app)
 mutating_commands.add_to(app)
 decision_commands.add_to(app)
+deletion_commands.add_to(app)
 upkeep_commands.add_to(app)
 
 

@@ -16,7 +16,8 @@ from dipeo_server.runtime.clock import SystemClock
 from dipeo_server.runtime.code_runner import ProcessCodeRunner
 from dipeo_server.runtime.files import BaseDirFiles
 from dipeo_server.runtime.llm import model_services_from_env
-from dipeo_server.runtime.local import LocalRunner, RunnerPorts
+from dipeo_server.runtime.local import LocalRunner
+from dipeo_server.runtime.runner_ports import RunnerPorts
 from dipeo_server.runtime.secrets import VARIABLE_PREFIX, SecretKeeper, secrets_from
 from dipeo_server.storage.memory import MemoryStore
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -18,12 +18,8 @@ from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.ports import (
-    Clock,
-    CodeRunner,
     ExecutionPage,
     ExecutionQuery,
-    Files,
-    LanguageModels,
     LogRecord,
     StateStore,
 )
@@ -41,14 +37,10 @@ from dipeo_server.domains.execution.signals import (
     Signal,
 )
 from dipeo_server.domains.execution.state import ExecutionState, ExecutionView, view
-from dipeo_server.errors import (
-    InvalidState,
-    NotFound,
-    StorageError,
-    Unavailable,
-)
+from dipeo_server.errors import InvalidState, NotFound, StorageError, Unavailable
 from dipeo_server.runtime.actor import ExecutionActor
 from dipeo_server.runtime.bodies import Bodies
+from dipeo_server.runtime.deleting import Deletions
 from dipeo_server.runtime.ended import EndedExecutions
 from dipeo_server.runtime.family import Family
 from dipeo_server.runtime.feed import EventFeed
@@ -60,26 +52,15 @@ from dipeo_server.runtime.logbook import LogBook
 from dipeo_server.runtime.parts import ActorParts
 from dipeo_server.runtime.perform import ConcurrencyLimits, Performer
 from dipeo_server.runtime.recovery import replay_active
-from dipeo_server.runtime.secrets import RunSecrets, SecretGrants, SecretKeeper
-from dipeo_server.runtime.sub_diagrams import ChildExecutions, LoadChild
+from dipeo_server.runtime.runner_ports import RunnerPorts
+from dipeo_server.runtime.secrets import RunSecrets, SecretGrants
+from dipeo_server.runtime.sub_diagrams import ChildExecutions
 from dipeo_server.runtime.watches import Watches
 
 log = structlog.get_logger(__name__)
 
 ENDED_VIEWS_MAX = 64
 IDLE_SECONDS = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunnerPorts:
-    """What handlers may reach through the runner."""
-
-    clock: Clock
-    files: Files
-    code: CodeRunner
-    models: LanguageModels
-    load_child: LoadChild
-    secrets: SecretKeeper = field(default_factory=SecretKeeper)
 
 
 class LocalRunner:
@@ -118,6 +99,9 @@ class LocalRunner:
         self._keys = IdempotencyKeys(store, ports.clock)
         self._forks = Forks(store, ports.clock, self._take_in)
         self._left = EndedExecutions(store, self._not_served)
+        self._deletions = Deletions(
+            store, ports.clock, self._logbook, self._actors.__contains__, self._lose
+        )
         self._unserved: dict[ExecutionID, str] = {}
         self.is_closing = False
 
@@ -171,6 +155,19 @@ class LocalRunner:
         self._check_open()
         begin = partial(self._forks.begin, request, key)
         return await self._keys.finished(lambda: self._keys.answer(key, begin))
+
+    async def delete(
+        self, execution_id: ExecutionID, key: IdempotencyKey | None = None
+    ) -> Accepted:
+        """Forget an execution that has ended, with all that ran below it."""
+        self._check_open()
+        delete = partial(self._deletions.delete, execution_id, key)
+        return await self._keys.finished(lambda: self._keys.answer(key, delete))
+
+    def _lose(self, gone: Sequence[ExecutionID]) -> None:
+        for execution_id in gone:
+            self._ended.pop(execution_id, None)
+            self._feeds.pop(execution_id, None)
 
     def _take_in(self, fork: Fork, has_parent: bool) -> None:  # noqa: FBT001 - a callback type.
         """Serve what has begun as a fork; what has ended at once need not be."""
@@ -382,6 +379,7 @@ class LocalRunner:
         self._family.forget(execution_id)
         actor = self._actors.pop(execution_id, None)
         self._logbook.wake(execution_id)
+        self._deletions.left(execution_id)
         if actor is not None and not actor.feed.readers:
             self._feeds.pop(execution_id, None)
 

@@ -23,7 +23,9 @@ from dipeo_server.storage.blobs import MemoryBlobs
 from dipeo_server.storage.memory_checkpoints import MemoryCheckpoints
 from dipeo_server.storage.memory_diagrams import MemoryDiagrams
 from dipeo_server.storage.refusals import (
+    Kin,
     check_append,
+    check_deletable,
     closed,
     in_use,
     no_origin,
@@ -123,6 +125,40 @@ class MemoryStore:
         self._check_open()
         expires_at, answer = self._answers.get((principal, key), (now, None))
         return answer if expires_at > now else None
+
+    async def delete(
+        self, execution_id: ExecutionID, *, now: datetime, answer: KeyedAnswer | None = None
+    ) -> Sequence[ExecutionID]:
+        """Forget an execution that has ended and all that ran below it; gives who is gone."""
+        self._check_open()
+        await asyncio.sleep(0)
+        family = self._family(execution_id)
+        names = {kin.id for kin in family}
+        rows = self._summaries.values()
+        check_deletable(execution_id, family, [row.id for row in rows if row.fork_of in names])
+        if answer is not None:
+            self._check_unused([answer], now)
+            self._keep_answers(execution_id, [answer])
+        gone = [ExecutionID(kin.id) for kin in family]
+        for each in gone:
+            await self.checkpoints.prune(each)
+            for kept in (self._events, self._summaries, self._logs):
+                kept.pop(each, None)
+        self.commits += 1
+        return gone
+
+    def _family(self, execution_id: ExecutionID) -> list[Kin]:
+        """The execution and the runs of all sub-diagrams below it, itself first."""
+        found = [row for row in [self._summaries.get(execution_id)] if row is not None]
+        for row in found:
+            below = self._summaries.values()
+            found += [each for each in below if row.id == each.parent_id != each.fork_of]
+        return [Kin(row.id, row.status, self._parent(row)) for row in found]
+
+    def _parent(self, row: ExecutionSummary) -> ExecutionID | None:
+        """Who runs it as a sub-diagram, if that is still there."""
+        is_child = row.parent_id != row.fork_of and row.parent_id in self._summaries
+        return row.parent_id if is_child else None
 
     async def append_logs(self, execution_id: ExecutionID, lines: Sequence[LogRecord]) -> None:
         """Keep log lines."""

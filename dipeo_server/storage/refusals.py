@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import ExecutionSummary
+from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import (
     ConcurrentAppend,
     IdempotencyMismatch,
     InvalidInput,
+    InvalidState,
     NotFound,
     StorageError,
 )
@@ -50,6 +53,37 @@ def no_checkpoint(execution_id: str, at: int) -> NotFound:
 def in_use(key: str) -> IdempotencyMismatch:
     """The refusal of an idempotency key that has an answer already."""
     return IdempotencyMismatch(f"The idempotency key {key!r} is in use already.")
+
+
+@dataclass(frozen=True, slots=True)
+class Kin:
+    """An execution of a family that is to be deleted; `parent` runs it as a sub-diagram."""
+
+    id: str
+    status: ExecutionStatus
+    parent: str | None
+
+
+def check_deletable(execution_id: str, family: Sequence[Kin], forks: Collection[str]) -> None:
+    """May the execution go, with all below it? `forks` are those of any of the family.
+
+    Raises NotFound, InvalidState.
+    """
+    if not family:
+        raise NotFound(f"There is no execution {execution_id!r}.")
+    root = family[0]
+    if root.parent is not None:
+        message = f"{execution_id} is the run of a sub-diagram of {root.parent}."
+        raise InvalidState(message, hint="Delete that one: what ran below it goes with it.")
+    for kin in family:
+        if not kin.status.is_terminal:
+            message = f"Execution {kin.id} has not ended: it is {kin.status}."
+            raise InvalidState(message, hint="Abort it first, or wait for its end.")
+    kept = sorted(set(forks) - {kin.id for kin in family})
+    if kept:
+        more = f" and {len(kept) - 3} more" if len(kept) > 3 else ""
+        message = f"Forks go on from {execution_id}: {', '.join(kept[:3])}{more}."
+        raise InvalidState(message, hint="Delete the forks first: they share its events.")
 
 
 def not_in_the_list(cursor: str, field: str, *, of: str = "an execution") -> InvalidInput:

@@ -35,6 +35,7 @@ from dipeo_server.storage.checkpoints import SQLiteCheckpoints, checkpoint_row
 from dipeo_server.storage.codec import EventCodec, stamp
 from dipeo_server.storage.damage import Quarantine, damage_of, damaged_ends, decoded, is_damage
 from dipeo_server.storage.database import make_private, open_for_reading, open_for_writing
+from dipeo_server.storage.deleting import Deletion
 from dipeo_server.storage.diagrams import SQLiteDiagrams
 from dipeo_server.storage.line_buffer import LineBuffer
 from dipeo_server.storage.lineage import Lineage, lineage_of
@@ -199,6 +200,19 @@ class SQLiteStore:
             version = self._codec.version_of(kind)
             rows.append((recorded.seq, stamped, kind, version, self._codec.encode(event)))
         return rows
+
+    async def delete(
+        self, execution_id: ExecutionID, *, now: datetime, answer: KeyedAnswer | None = None
+    ) -> Sequence[ExecutionID]:
+        """Forget an execution that has ended and all that ran below it; gives who is gone."""
+        self._check_open()
+        row = None if answer is None else answer_row(execution_id, answer)
+        deletion = Deletion(execution_id, row, self._sql["insert_key"], stamp(now))
+        await self._lines.flush()
+        await self._writer.commit(deletion.run)
+        for gone in deletion.gone:
+            self._lineages.pop(gone, None)
+        return deletion.gone
 
     async def append_logs(self, execution_id: ExecutionID, lines: Sequence[LogRecord]) -> None:
         """Take log lines; they are written with the next commit, or soon."""

@@ -20,7 +20,8 @@ from dipeo_server.runtime.clock import SystemClock
 from dipeo_server.runtime.code_runner import ProcessCodeRunner
 from dipeo_server.runtime.files import BaseDirFiles
 from dipeo_server.runtime.llm import ModelServices
-from dipeo_server.runtime.local import LocalRunner, RunnerPorts
+from dipeo_server.runtime.local import LocalRunner
+from dipeo_server.runtime.runner_ports import RunnerPorts
 
 node_types()  # So that the built-in types are declared beside those of the tests.
 

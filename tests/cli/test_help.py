@@ -24,6 +24,7 @@ COMMANDS = [
     "pause",
     "resume",
     "abort",
+    "delete",
     "step",
     "breakpoints",
     "skip",

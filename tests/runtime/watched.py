@@ -117,6 +117,11 @@ class WatchedStore:
         """As the store has it."""
         return await self._store.find_answer(principal, key, now=now)
 
+    async def delete(
+        self, execution_id: ExecutionID, *, now: datetime, answer: KeyedAnswer | None = None
+    ) -> Sequence[ExecutionID]:
+        return await self._store.delete(execution_id, now=now, answer=answer)
+
     async def append_logs(self, execution_id: ExecutionID, lines: Sequence[LogRecord]) -> None:
         """Append lines, if that can be done."""
         await self._let_go.wait()

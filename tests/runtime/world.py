@@ -26,8 +26,9 @@ from dipeo_server.runtime.clock import SystemClock
 from dipeo_server.runtime.code_runner import ProcessCodeRunner
 from dipeo_server.runtime.files import BaseDirFiles
 from dipeo_server.runtime.llm import ModelServices
-from dipeo_server.runtime.local import LocalRunner, RunnerPorts
+from dipeo_server.runtime.local import LocalRunner
 from dipeo_server.runtime.perform import ConcurrencyLimits
+from dipeo_server.runtime.runner_ports import RunnerPorts
 from tests.builders import SPECS, diagram
 
 SECONDS_MAX = 20

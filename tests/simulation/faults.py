@@ -337,6 +337,12 @@ class FaultyStore:
         await self._disk.works(is_reading=True)
         return await self._disk.store.find_answer(principal, key, now=now)
 
+    async def delete(
+        self, execution_id: ExecutionID, *, now: datetime, answer: KeyedAnswer | None = None
+    ) -> Sequence[ExecutionID]:
+        """Nobody deletes anything in a simulation."""
+        return await self._disk.store.delete(execution_id, now=now, answer=answer)
+
     async def append_logs(self, execution_id: ExecutionID, lines: Sequence[LogRecord]) -> None:
         """Keep lines, if all goes well."""
         await self._disk.works(is_reading=False)

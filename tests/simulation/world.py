@@ -22,8 +22,9 @@ from dipeo_server.errors import DipeoError
 from dipeo_server.runtime.code_runner import ProcessCodeRunner
 from dipeo_server.runtime.files import BaseDirFiles
 from dipeo_server.runtime.llm import ModelServices
-from dipeo_server.runtime.local import LocalRunner, RunnerPorts
+from dipeo_server.runtime.local import LocalRunner
 from dipeo_server.runtime.perform import ConcurrencyLimits
+from dipeo_server.runtime.runner_ports import RunnerPorts
 from tests.simulation.clients import ConnectionLost, Outside, RunClient, compare, follow
 from tests.simulation.faults import CrashPoint, Disk, Fate, FaultyStore
 from tests.simulation.loop import Halted, Process, RunAway, SimulatedLoop

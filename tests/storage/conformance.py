@@ -20,6 +20,7 @@ from dipeo_server.errors import (
     InvalidInput,
     StorageError,
 )
+from tests.storage.deletion_conformance import Deletions
 from tests.storage.fork_conformance import Forks
 from tests.storage.records import (
     NOON,
@@ -379,5 +380,7 @@ class Closing:
         assert all(isinstance(outcome, list) for outcome in outcomes)
 
 
-class StoreConformance(EventLogs, Forks, Summaries, Lists, IdempotencyKeys, LogLines, Closing):
+class StoreConformance(
+    EventLogs, Forks, Deletions, Summaries, Lists, IdempotencyKeys, LogLines, Closing
+):
     """All of it; a subclass has the fixture `store`."""

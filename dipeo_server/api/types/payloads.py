@@ -74,3 +74,15 @@ class CheckpointPayload:
     errors: list[UserError] = strawberry.field(
         default_factory=list, description="Why none was taken; empty where one was."
     )
+
+
+@object_type
+class DeletePayload:
+    """What has been deleted, or why nothing was."""
+
+    deleted_id: strawberry.ID | None = strawberry.field(
+        default=None, description="The id that nothing has any more; null where it was refused."
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why nothing was deleted; empty where it was."
+    )

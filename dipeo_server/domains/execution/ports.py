@@ -347,6 +347,16 @@ class StateStore(Protocol):
         """The stored answer of that key, unless it has expired."""
         ...
 
+    async def delete(
+        self, execution_id: ExecutionID, *, now: datetime, answer: KeyedAnswer | None = None
+    ) -> Sequence[ExecutionID]:
+        """Forget an execution that has ended and all that ran below it; gives who is gone.
+
+        Keys of their mutations stay until they expire, and blobs until the store is pruned. Raises
+        NotFound, InvalidState, IdempotencyMismatch if the answer's key is in use; then nothing was.
+        """
+        ...
+
     async def append_logs(self, execution_id: ExecutionID, lines: Sequence[LogRecord]) -> None:
         """Store log lines (their `cursor` is given here); not durable before the next commit."""
         ...

@@ -137,6 +137,16 @@ class Runner(Protocol):
         """
         ...
 
+    async def delete(
+        self, execution_id: ExecutionID, key: IdempotencyKey | None = None
+    ) -> Accepted:
+        """Forget an execution that has ended, with all that ran below it, durably.
+
+        Raises NotFound, InvalidState (it runs, is somebody's child, or forks go on from it),
+        IdempotencyMismatch, StorageFull.
+        """
+        ...
+
     async def answered(self, key: IdempotencyKey | None) -> Accepted | None:
         """What the key was answered before, or None. Raises IdempotencyMismatch."""
         ...

@@ -1,0 +1,51 @@
+"""One deletion as a unit of work: an execution that has ended, and all that ran below it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dipeo_server.domains.execution.ids import ExecutionID
+from dipeo_server.domains.execution.status import ExecutionStatus
+from dipeo_server.storage.queries import load_queries
+from dipeo_server.storage.refusals import Kin, check_deletable, in_use
+from dipeo_server.storage.rows import Row
+from dipeo_server.storage.writer import BatchConnection
+
+
+@dataclass(slots=True)
+class Deletion:
+    """Rows that go together or not at all; keys of mutations stay until they expire.
+
+    `answer` is the idempotency record of the deletion itself, `now` the time it is made at. `gone`
+    is filled by `run`.
+    """
+
+    execution_id: ExecutionID
+    answer: Row | None
+    insert_key: str
+    now: str
+    gone: list[ExecutionID] = field(default_factory=list)
+
+    def run(self, connection: BatchConnection) -> None:
+        """Delete everything. Raises NotFound, InvalidState, IdempotencyMismatch, sqlite3.Error."""
+        sql = load_queries("deleting.sql")
+        rows = connection.execute(sql["family"], (self.execution_id,)).fetchall()
+        family = [Kin(row[1], ExecutionStatus(row[2]), row[3]) for row in rows]
+        check_deletable(self.execution_id, family, _forks(connection, sql["forks_of"], family))
+        if self.answer is not None:
+            key_row = (*self.answer, self.now)
+            if not connection.execute(self.insert_key, key_row).fetchall():
+                raise in_use(self.answer[1])
+        for position, execution_id, *_ in rows:
+            connection.execute(sql["mark"], (position,))
+            connection.execute(sql["delete_lines"], (execution_id,))
+            for name in ("delete_checkpoints", "delete_events", "delete_execution"):
+                connection.execute(sql[name], (position,))
+        connection.execute(sql["unmark"])
+        self.gone = [ExecutionID(kin.id) for kin in family]
+
+
+def _forks(connection: sqlite3.Connection, query: str, family: Sequence[Kin]) -> list[str]:
+    return [row[0] for kin in family for row in connection.execute(query, (kin.id,))]
