@@ -54,7 +54,7 @@ from dipeo_server.runtime.perform import ConcurrencyLimits, Performer
 from dipeo_server.runtime.recovery import replay_active
 from dipeo_server.runtime.runner_ports import RunnerPorts
 from dipeo_server.runtime.secrets import RunSecrets, SecretGrants
-from dipeo_server.runtime.sub_diagrams import ChildExecutions
+from dipeo_server.runtime.sub_diagrams import ChildExecutions, Inherited
 from dipeo_server.runtime.watches import Watches
 
 log = structlog.get_logger(__name__)
@@ -339,9 +339,9 @@ class LocalRunner:
 
     # --- the life of the runner -----------------------------------------------------------------
 
-    async def recover(self) -> int:
-        """Take over everything that has not ended; gives how many executions that were."""
-        found = await replay_active(self._store)
+    async def recover(self, only: ExecutionID | None = None) -> int:
+        """Take over what has not ended, or that run and all below it; gives how many those were."""
+        found = await replay_active(self._store, only)
         self._unserved.update(found.unserved)
         for state in found.states:
             self._family.take_over(state)
@@ -391,8 +391,6 @@ class LocalRunner:
     def _services(self, state: ExecutionState, run: NodeRun) -> Services:
         ports, index = self._ports, state.diagram.index_of[run.node]
         visit = (run, state.tries.get(index, 0), state.diagram.path)
-        children = ChildExecutions(
-            self, ports.load_child, state.id, visit, durability=state.durability
-        )
+        children = ChildExecutions(self, ports.load_child, state.id, visit, Inherited.of(state))
         secrets = RunSecrets(ports.secrets, self._grants, state.id)
         return Services(ports.clock, ports.files, ports.code, ports.models, children, secrets)

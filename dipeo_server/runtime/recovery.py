@@ -48,10 +48,12 @@ class Recovered:
             yield AbortRequested(reason="its parent ended")
 
 
-async def replay_active(store: StateStore) -> Recovered:
-    """Fold every execution that has not ended."""
+async def replay_active(store: StateStore, only: ExecutionID | None = None) -> Recovered:
+    """Fold every execution that has not ended; with `only` that one, and all that run below it."""
     found = Recovered()
     for execution_id in await store.active():
+        if only is not None and not await _is_below(store, execution_id, only):
+            continue
         try:
             machine = await load_patiently(store, execution_id)
         except StorageError as error:
@@ -67,3 +69,13 @@ async def replay_active(store: StateStore) -> Recovered:
         if machine.last_seq > 0:
             found.machines[execution_id] = machine
     return found
+
+
+async def _is_below(store: StateStore, execution_id: ExecutionID, top: ExecutionID) -> bool:
+    """Is it that run, or one that a run below it has started?"""
+    current: ExecutionID | None = execution_id
+    while current is not None and current != top:
+        summary = await store.summary(current)
+        is_fork = summary is None or summary.parent_id == summary.fork_of
+        current = None if summary is None or is_fork else summary.parent_id
+    return current is not None

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
+from dipeo_server.domains.execution.checkpoint import CheckpointPolicy, CheckpointSettings
 from dipeo_server.domains.execution.children import BranchEnd, ChildResult, ChildRun
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import Durability, ExecutionStarted, Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.runner import StartExecution
 from dipeo_server.domains.execution.signals import AbortRequested, Signal
-from dipeo_server.domains.execution.state import ExecutionView
+from dipeo_server.domains.execution.state import ExecutionState, ExecutionView
 from dipeo_server.domains.execution.status import NodeExecutionStatus
 from dipeo_server.errors import DipeoError, NodeError, NotFound, StorageError
 from dipeo_server.runtime.identity import child_execution_id
@@ -76,6 +77,20 @@ class Host(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What a child has of its parent: how durable it is, and when its state is kept."""
+
+    durability: Durability = Durability.ADAPTIVE
+    checkpoints: CheckpointPolicy = ()
+    checkpointing: CheckpointSettings = field(default_factory=CheckpointSettings)
+
+    @classmethod
+    def of(cls, parent: ExecutionState) -> Self:
+        """What children of this run have of it."""
+        return cls(parent.durability, parent.checkpoint_policy, parent.checkpointing)
+
+
 class ChildExecutions:
     """The `SubDiagrams` port for one NodeRun."""
 
@@ -85,13 +100,12 @@ class ChildExecutions:
         load: LoadChild,
         parent: ExecutionID,
         visit: tuple[NodeRun, int, str | None],
-        *,
-        durability: Durability = Durability.ADAPTIVE,
+        inherited: Inherited | None = None,
     ) -> None:
         self._host = host
         self._load = load
         self._parent = parent
-        self._durability = durability
+        self._inherited = inherited or Inherited()
         self._run, self._tries, self._path = visit
 
     async def run(self, child: ChildRun) -> ChildResult:
@@ -224,7 +238,9 @@ class ChildExecutions:
         request = StartExecution(
             diagram,
             child.variables,
-            durability=self._durability,
+            durability=self._inherited.durability,
+            checkpoints=self._inherited.checkpoints,
+            checkpointing=self._inherited.checkpointing,
             execution_id=child_id,
             parent_id=self._parent,
             parent=self._run,

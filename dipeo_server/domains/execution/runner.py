@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
-from dipeo_server.domains.execution.checkpoint import Checkpoint, CheckpointPolicy
+from dipeo_server.domains.execution.checkpoint import (
+    Checkpoint,
+    CheckpointPolicy,
+    CheckpointSettings,
+)
 from dipeo_server.domains.execution.events import (
     Breakpoint,
     Budget,
@@ -48,6 +52,7 @@ class StartExecution:
     initial: Mapping[str, GivenOutput] = field(default_factory=dict)
     key: str | None = None
     checkpoints: CheckpointPolicy = ()
+    checkpointing: CheckpointSettings = field(default_factory=CheckpointSettings)
 
     def signal(self, execution_id: ExecutionID) -> StartRequested:
         """The wish as the execution of that id is told it."""
@@ -69,6 +74,7 @@ class StartExecution:
             initial=self.initial,
             key=self.key,
             checkpoints=self.checkpoints,
+            checkpointing=self.checkpointing,
         )
 
 
