@@ -22,6 +22,7 @@ from dipeo_server.api.json_dialect import dumps, loads
 from dipeo_server.api.masking import VALIDATION_FAILED
 from dipeo_server.api.negotiation import GRAPHQL_JSON, JSON, answer_type, is_json
 from dipeo_server.api.schema import Schema, build_schema
+from dipeo_server.api.web import page_routes
 from dipeo_server.api.ws import SocketView
 
 DISCARDED_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -265,4 +266,5 @@ def create_routes(services: ApiServices) -> list[BaseRoute]:
         Route("/graphql", HttpEndpoint(schema, services)),
         WebSocketRoute("/graphql", SocketView(schema, services)),
         Route("/healthz", HealthEndpoint(services), methods=["GET"]),
+        *page_routes(),
     ]
