@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from dipeo_server.api.calls import Call
 from dipeo_server.api.context import Info, OperationContext
@@ -30,8 +30,10 @@ from dipeo_server.domains.execution.signals import GraphMutationRequested
 from dipeo_server.domains.execution.state import ExecutionView
 from dipeo_server.errors import ExecutionFinished, NotFound
 
+T = TypeVar("T")
+
 _QUICK_NODES: Final = 100
-"""Larger diagrams are compiled in a thread, so that they do not hold up everybody else."""
+"""Larger diagrams are worked on in a thread, so that they do not hold up everybody else."""
 _FIELD: Final = ("mutations",)
 
 
@@ -90,7 +92,8 @@ class GraphPreviews:
         except DiagramInvalid as invalid:
             return impact_of(GraphImpact((), (), (), invalid.problems))
         state = await folded(context, view.id, view.last_seq)
-        return impact_of(impact(state, changed.executable), changed.warnings)
+        found = await _beside(changed.executable, lambda: impact(state, changed.executable))
+        return impact_of(found, changed.warnings)
 
 
 def _check_active(view: ExecutionView) -> None:
@@ -111,4 +114,9 @@ async def compiled(
     def work() -> Compiled:
         return apply_mutations(diagram, wanted, services.specs, services.check_expression)
 
+    return await _beside(diagram, work)
+
+
+async def _beside(diagram: ExecutableDiagram, work: Callable[[], T]) -> T:
+    """Do it, for a large diagram beside the event loop."""
     return work() if len(diagram.nodes) <= _QUICK_NODES else await asyncio.to_thread(work)

@@ -1,4 +1,4 @@
-"""Where runs can be forked is found without holding their logs, or holding anybody up."""
+"""How runs stood somewhere is found without holding their logs, or holding anybody up."""
 
 from __future__ import annotations
 
@@ -144,6 +144,25 @@ async def test_a_fork_is_made_from_the_newest_checkpoint_on() -> None:
         assert ended.status is ExecutionStatus.COMPLETED
         assert ended.outputs["a"].body == "a"
         assert (await running.log(fork))[:at] == story.log[:at]
+
+
+@pytest.mark.parametrize("kept_at", [0, TURNS - 5])
+async def test_what_was_is_folded_beside_other_work_and_from_checkpoints_on(kept_at: int) -> None:
+    """What a change of the graph would come to is asked of such a state."""
+    story, taken = long_story(kept_at)
+    store = CountingStore(MemoryStore())
+    await keep(store, story.log, *taken)
+    async with world(store) as running:
+        store.events, store.turns_at = 0, []
+        ticking = asyncio.create_task(store.count_turns())
+        try:
+            state = await running.runner.past(X, Seq(len(story.log) - 6))
+        finally:
+            ticking.cancel()
+        assert state is not None
+        assert state.last_seq == len(story.log) - 6
+        assert len(set(store.turns_at)) == len(store.turns_at) == (1 if kept_at else 2)
+        assert (store.events < PAGE_EVENTS + 100) is bool(kept_at)
 
 
 async def test_what_is_far_beyond_the_log_is_refused_at_once() -> None:
