@@ -76,6 +76,31 @@ class Unavailable(DipeoError):
     code = "UNAVAILABLE"
 
 
+class Unauthenticated(DipeoError):
+    """Nobody is known to ask: there is no token, or none that is valid."""
+
+    code = "UNAUTHENTICATED"
+    default_hint = (
+        "Send a valid token as `Authorization: Bearer …`; `dipeo-server tokens` makes them."
+    )
+
+
+class Forbidden(DipeoError):
+    """Whoever asks may not do this."""
+
+    code = "FORBIDDEN"
+
+
+class RateLimited(DipeoError):
+    """It was tried too often; there is room again after `retry_after` seconds."""
+
+    code = "RATE_LIMITED"
+
+    def __init__(self, message: str, *, retry_after: float, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
 class StorageError(DipeoError):
     """The store failed; nothing of the request was committed.
 

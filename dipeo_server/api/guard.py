@@ -1,4 +1,4 @@
-"""Who may talk to us from a browser: only pages of this very host, under a name it answers to."""
+"""Who may talk to us from a browser: pages of this host, under a name that it answers to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def is_host_allowed(headers: Mapping[str, str], allowed: frozenset[str] | None) 
     return name is not None and (name in allowed or f"[{name}]" in allowed)
 
 
-def is_origin_allowed(headers: Mapping[str, str]) -> bool:
-    """Was the request made by a page of this host, or by no page at all?"""
+def is_origin_allowed(headers: Mapping[str, str], allowed: frozenset[str] = frozenset()) -> bool:
+    """Was the request made by a page of this host or an allowed origin, or by no page at all?"""
     origin = headers.get("origin")
-    return origin is None or is_same_origin(origin, headers.get("host"))
+    if origin is None or is_same_origin(origin, headers.get("host")):
+        return True
+    return origin.lower() in allowed

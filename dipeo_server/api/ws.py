@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from starlette.requests import Request
@@ -28,12 +28,16 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 )
 from typing_extensions import override
 
+from dipeo_server.api.auth import Authenticator, authorization_of
 from dipeo_server.api.context import ApiServices, Connection
 from dipeo_server.api.guard import is_host_allowed, is_origin_allowed
 from dipeo_server.api.json_dialect import dumps, loads
 from dipeo_server.api.schema import Schema
+from dipeo_server.errors import RateLimited, Unauthenticated
 
 REASON_BYTES_MAX: Final = 123
+UNAUTHORIZED: Final = 4401
+FORBIDDEN: Final = 4403
 TRY_AGAIN_LATER: Final = 1013
 
 log = structlog.get_logger(__name__)
@@ -149,7 +153,28 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Connection, None]):
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
         """Take the first message; a payload of null is none."""
         payload = message.get("payload") or {}
+        if not await self._is_known(payload):
+            return
         await super().handle_connection_init({"type": "connection_init", "payload": payload})
+
+    async def _is_known(self, payload: Mapping[str, Any]) -> bool:
+        """Has the client proved who it is? Closes the socket where it has not."""
+        if self.connection_init_received:
+            return True  # Once is enough; the protocol refuses a second time.
+        assert isinstance(self.view, SocketView)
+        assert isinstance(self.websocket, SocketAdapter)
+        connection, socket = self.context, self.websocket.ws
+        shown = authorization_of(payload) or socket.headers.get("authorization")
+        address = None if socket.client is None else socket.client.host
+        try:
+            connection.identity = await self.view.authenticator.principal(
+                shown, address, connection.request_id
+            )
+        except Unauthenticated as error:
+            await self.websocket.close(UNAUTHORIZED, f"Unauthorized: {error.message}")
+        except RateLimited as error:
+            await self.websocket.close(FORBIDDEN, f"{error.message} {error.hint}")
+        return connection.identity is not None
 
     @override
     async def handle_task_exception(self, error: Exception) -> None:
@@ -169,7 +194,9 @@ class SocketView(GraphQL[Connection, None]):
     websocket_adapter_class = SocketAdapter
     graphql_transport_ws_handler_class = SocketHandler
 
-    def __init__(self, schema: Schema, services: ApiServices) -> None:
+    def __init__(
+        self, schema: Schema, services: ApiServices, authenticator: Authenticator | None = None
+    ) -> None:
         limits = services.limits
         super().__init__(
             schema,
@@ -178,6 +205,7 @@ class SocketView(GraphQL[Connection, None]):
             connection_init_wait_timeout=timedelta(seconds=limits.socket_init_seconds),
             max_subscriptions_per_connection=limits.socket_operations,
         )
+        self.authenticator = authenticator or Authenticator(services)
         self._services = services
 
     @override
@@ -186,7 +214,7 @@ class SocketView(GraphQL[Connection, None]):
         socket = WebSocket(scope, receive=receive, send=send)
         if not is_host_allowed(socket.headers, self._services.allowed_hosts):
             await _deny(socket, 421, "This server does not answer to that host name.")
-        elif not is_origin_allowed(socket.headers):
+        elif not is_origin_allowed(socket.headers, self._services.allowed_origins):
             await _deny(socket, 403, "Pages of other origins may not talk to this server.")
         else:
             await self.run(socket)

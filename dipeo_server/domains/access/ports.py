@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,8 +45,16 @@ class Access(Protocol):
         """The valid token with that text; anything else is None. Notes that it was used."""
         ...
 
+    def has_known(self, token_id: str) -> bool:
+        """Was there ever a token with that id?"""
+        ...
+
     def is_valid(self, token_id: str) -> bool:
         """Is the token there, and neither revoked nor expired?"""
+        ...
+
+    def when_over(self, token_id: str, call: Callable[[], None]) -> Callable[[], None]:
+        """Call once the token is revoked or expires; what comes back takes the wish back."""
         ...
 
     def all_tokens(self) -> Sequence[Token]:
