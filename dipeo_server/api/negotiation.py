@@ -7,10 +7,12 @@ from typing import Final
 
 GRAPHQL_JSON: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
+EVENT_STREAM: Final = "text/event-stream"
 
 _RANGES: Final = {
     GRAPHQL_JSON: GRAPHQL_JSON,
     JSON: JSON,
+    EVENT_STREAM: EVENT_STREAM,
     "application/*": JSON,
     "*/*": JSON,
 }
@@ -29,6 +31,12 @@ def answer_type(accept: str | None) -> str | None:
         if offered is not None and quality > best:
             best, chosen = quality, offered
     return chosen
+
+
+def takes_event_stream(accept: str | None) -> bool:
+    """Does the Accept header name event streams, however low it values them?"""
+    ranges = _media_ranges(accept or "")
+    return any(media_range == EVENT_STREAM and quality > 0 for media_range, quality in ranges)
 
 
 def is_json(headers: Mapping[str, str]) -> bool:

@@ -17,6 +17,7 @@ from graphql import (
     GraphQLInputObjectType,
     GraphQLObjectType,
     GraphQLSchema,
+    OperationDefinitionNode,
     Undefined,
 )
 from graphql.execution import Executor
@@ -25,6 +26,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext, StreamResult
 from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.base import StrawberryObjectDefinition
+from strawberry.types.execution import PreExecutionError
 from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 from typing_extensions import override
@@ -32,6 +34,7 @@ from typing_extensions import override
 from dipeo_server.api.context import ApiLimits, Connection, OperationContext
 from dipeo_server.api.masking import public_errors
 from dipeo_server.api.mutation import Mutation
+from dipeo_server.api.persisted import PersistedDocuments
 from dipeo_server.api.prepared import PreparedDocuments
 from dipeo_server.api.query import Query
 from dipeo_server.api.subscription import Subscription
@@ -68,9 +71,15 @@ class Schema(strawberry.Schema):
     own operation. Errors in results are fit for clients.
     """
 
-    def __init__(self, specs: Mapping[str, NodeSpec], limits: ApiLimits) -> None:
+    def __init__(
+        self,
+        specs: Mapping[str, NodeSpec],
+        limits: ApiLimits,
+        trusted_documents: Mapping[str, str] | None = None,
+    ) -> None:
+        self.persisted = PersistedDocuments(trusted_documents)
         self._node_types = node_type_enum(specs)
-        prepared = PreparedDocuments(limits)
+        self._prepared = prepared = PreparedDocuments(limits)
         super().__init__(
             query=Query,
             mutation=Mutation,
@@ -128,6 +137,10 @@ class Schema(strawberry.Schema):
         allowed_operation_types: Iterable[OperationType] | None = None,
     ) -> StreamResult:
         """Run any operation; queries and mutations give one result."""
+        try:
+            query = self.persisted.text(query, operation_extensions)
+        except GraphQLError as error:
+            return _only(PreExecutionError(data=None, errors=[error]))
         results = await super().stream(
             query,
             variable_values,
@@ -138,6 +151,20 @@ class Schema(strawberry.Schema):
             allowed_operation_types,
         )
         return _public(results)
+
+    def kind_of(self, text: str, operation_name: str | None) -> OperationType | None:
+        """What kind of operation is meant; None where there is no such operation.
+
+        Of several the first one, if none is named: that is refused before it is run.
+        """
+        document = self._prepared.parsed(text)
+        for definition in document.definitions if document is not None else ():
+            if isinstance(definition, OperationDefinitionNode) and (
+                operation_name is None
+                or (definition.name is not None and definition.name.value == operation_name)
+            ):
+                return OperationType(definition.operation.value)
+        return None
 
     @override
     def process_errors(
@@ -191,6 +218,10 @@ def _leave_out_null_defaults(schema: GraphQLSchema) -> None:
                 value.default_value = Undefined
 
 
+async def _only(result: ExecutionResult) -> AsyncGenerator[Any, None]:
+    yield result
+
+
 async def _public(results: StreamResult) -> AsyncGenerator[Any, None]:
     async with aclosing(results):
         async for result in results:
@@ -199,9 +230,13 @@ async def _public(results: StreamResult) -> AsyncGenerator[Any, None]:
             yield result
 
 
-def build_schema(specs: Mapping[str, NodeSpec], limits: ApiLimits | None = None) -> Schema:
+def build_schema(
+    specs: Mapping[str, NodeSpec],
+    limits: ApiLimits | None = None,
+    trusted_documents: Mapping[str, str] | None = None,
+) -> Schema:
     """The schema of a server with these node types."""
-    return Schema(specs, limits or ApiLimits())
+    return Schema(specs, limits or ApiLimits(), trusted_documents)
 
 
 def print_schema_sdl(specs: Mapping[str, NodeSpec]) -> str:

@@ -70,6 +70,7 @@ class Subscription:
         if view is None:
             raise NotFound(f"There is no execution {execution_id!r}.")
         behind = Seq(after) if isinstance(after, int) else Seq(0)
+        behind = max(behind, context.connection.resume_after)
         if behind > view.last_seq:
             return _resync(view, behind)
         if behind == view.last_seq and view.status.is_terminal:
@@ -155,6 +156,7 @@ async def _events(
                 await asyncio.sleep(0)
             if nodes is None or recorded.is_terminal or node_key_of(recorded) in nodes:
                 told = await teller.tell(recorded)
+                context.connection.position = recorded.seq
                 yield cast("ExecutionStreamItem", told)
                 context.connection.last_sequence = recorded.seq
             else:

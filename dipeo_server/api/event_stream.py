@@ -1,0 +1,137 @@
+"""Server-sent events: one operation, its results one by one, until it completes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from dipeo_server.api.answer import HEADERS
+from dipeo_server.api.context import ApiServices
+from dipeo_server.api.json_dialect import dumps
+from dipeo_server.api.negotiation import EVENT_STREAM
+
+log = structlog.get_logger(__name__)
+
+COMPLETE: Final = b"event: complete\ndata: \n\n"
+_COMMENT: Final = b":\n\n"
+_STOPPING: Final = b": the server stops; come again and go on where this ended\n\n"
+_HEADERS: Final = {
+    **HEADERS,
+    "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
+    "X-Accel-Buffering": "no",  # or else nginx would keep the events until there are enough
+}
+
+
+def next_event(body: object, id_: int = 0) -> bytes:
+    """A result; a browser that comes again tells the id of the last one it has got (0 = none)."""
+    id_line = b"id: %d\n" % id_ if id_ else b""
+    return b"event: next\n" + id_line + b"data: " + dumps(body) + b"\n\n"
+
+
+class TooManyStreams(Exception):
+    """As many streams are open as may be."""
+
+
+class EventStreams:
+    """Every stream that a server has open."""
+
+    def __init__(self, services: ApiServices) -> None:
+        self._services = services
+        self._open: set[EventStream] = set()
+
+    def stream(self, events: AsyncGenerator[bytes, None], *, is_lasting: bool) -> EventStream:
+        """The response that tells these events. Raises TooManyStreams.
+
+        One that `is_lasting` (a subscription) ends when the server stops; others come to their end.
+        """
+        if len(self._open) >= self._services.limits.event_streams:
+            raise TooManyStreams
+        return EventStream(events, self._services, self._open, is_lasting=is_lasting)
+
+
+@dataclass(eq=False, slots=True)
+class EventStream:
+    """The ASGI application of one stream: tells events until they end or their reader is gone.
+
+    A reader that takes nothing for too long is hung up on; it may come again and go on.
+    """
+
+    events: AsyncGenerator[bytes, None]
+    services: ApiServices
+    open_streams: set[EventStream]
+    is_lasting: bool = field(kw_only=True)
+    _send: Send = field(init=False)
+    _is_quiet: bool = field(init=False, default=True)
+    _is_over: bool = field(init=False, default=False)
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        self._send = send
+        self.open_streams.add(self)
+        try:
+            headers = [(name.lower().encode(), text.encode()) for name, text in _HEADERS.items()]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._until_somebody_ends(receive)
+        except TimeoutError:
+            log.warning("slow_reader_dropped")
+        finally:
+            self.open_streams.discard(self)
+
+    async def _until_somebody_ends(self, receive: Receive) -> None:
+        tasks = [asyncio.create_task(self._tell()), asyncio.create_task(self._keep_alive())]
+        tasks.append(asyncio.create_task(_gone(receive)))
+        if self.is_lasting:
+            tasks.append(asyncio.create_task(self._stopped()))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await self.events.aclose()
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+
+    async def _tell(self) -> None:
+        await self._write(_COMMENT)
+        async for event in self.events:
+            self._is_quiet = False
+            await self._write(event)
+        await self._write(COMPLETE)
+        await self._end()
+
+    async def _keep_alive(self) -> None:
+        """Say something now and then, or whoever is between would take the silence for the end."""
+        while True:
+            await asyncio.sleep(self.services.limits.event_stream_keep_alive_seconds)
+            if self._is_quiet:
+                await self._write(_COMMENT)
+            self._is_quiet = True
+
+    async def _stopped(self) -> None:
+        await self.services.closing.wait()
+        await self._write(_STOPPING)
+        await self._end()
+
+    async def _write(self, data: bytes) -> None:
+        """Send it; waits while the reader is slow. Raises TimeoutError when that is too long."""
+        if not self._is_over:
+            async with asyncio.timeout(self.services.limits.socket_send_seconds):
+                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _end(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _gone(receive: Receive) -> None:
+    """Return when the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
