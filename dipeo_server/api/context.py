@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +15,10 @@ import strawberry
 
 from dipeo_server.api.history import History, fold
 from dipeo_server.api.json_dialect import canonical
+from dipeo_server.domains.access.audit import Attempt
+from dipeo_server.domains.access.ports import Access
+from dipeo_server.domains.access.principal import ANYBODY, Principal
+from dipeo_server.domains.access.roles import Permission
 from dipeo_server.domains.diagram.rendering.renderer import Renderer
 from dipeo_server.domains.diagram.rules.view import CheckExpression
 from dipeo_server.domains.diagram.spec import NodeSpec
@@ -21,7 +27,7 @@ from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import DiagramID, ExecutionID, Seq
 from dipeo_server.domains.execution.runner import Runner
 from dipeo_server.domains.execution.state import ExecutionView
-from dipeo_server.errors import DipeoError, LimitExceeded
+from dipeo_server.errors import DipeoError, Forbidden, LimitExceeded, Unauthenticated
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -49,6 +55,9 @@ class ApiLimits:
     body_bytes: int = 1024 * 1024
     body_seconds: float = 10.0
     operation_seconds: float = 30.0
+    mutations_per_second: int = 50
+    starts_per_second: int = 10
+    failed_authentications_per_minute: int = 5
     socket_operations: int = 100
     socket_init_seconds: float = 5.0
     socket_send_seconds: float = 10.0
@@ -71,6 +80,10 @@ class ServerFacts:
 class ApiServices:
     """Everything the API needs of the other rooms.
 
+    `access` knows tokens; None = nobody is asked for one. Who started a run may decide its barriers
+    if `lets_starters_approve`. `allowed_origins`: pages that may talk to it, beside its own.
+    `monotonic` counts seconds.
+
     `now` gives the time, aware. `allowed_hosts`: names that the Host header may have, without
     port; None = any. `is_ready` tells whether executions are being served, `storage_problem` why
     no event can be stored. `trusted_documents`: the only ones that may be run, by their ids; None =
@@ -86,6 +99,10 @@ class ApiServices:
     check_expression: CheckExpression | None = None
     limits: ApiLimits = field(default_factory=ApiLimits)
     allowed_hosts: frozenset[str] | None = None
+    allowed_origins: frozenset[str] = frozenset()
+    access: Access | None = None
+    lets_starters_approve: bool = True
+    monotonic: Callable[[], float] = time.monotonic
     is_ready: Callable[[], bool] = lambda: True
     storage_problem: Callable[[], DipeoError | None] = lambda: None
     trusted_documents: Mapping[str, str] | None = None
@@ -111,21 +128,38 @@ class OncePerKey(Generic[K, T]):
         self._loads.pop(key, None)
 
 
+def new_request_id() -> str:
+    """A fresh id of a request or a socket."""
+    return f"req_{secrets.token_hex(8)}"
+
+
 @dataclass(slots=True)
 class Connection:
     """What lasts as long as a request or a socket.
 
+    `identity`: whoever has proved to be at the other end; None = nobody yet.
     `last_sequence`: the newest event that was sent on this socket, so that a reader that is closed
     for being slow knows where to go on. `position`: the event that is being told; `resume_after`:
     the last one that the client has seen, where it does not say so in the operation.
     """
 
     services: ApiServices
-    principal: str = ANONYMOUS
+    identity: Principal | None = None
     last_sequence: Seq = Seq(0)
     position: Seq = Seq(0)
     resume_after: Seq = Seq(0)
     connection_params: dict[str, Any] | None = None
+    request_id: str = field(default_factory=new_request_id)
+
+    def known(self) -> Principal:
+        """Whoever is at the other end. Raises Unauthenticated where a token is asked for."""
+        access = self.services.access
+        if access is None:
+            return self.identity or ANYBODY
+        token_id = None if self.identity is None else self.identity.token_id
+        if self.identity is None or token_id is None or not access.is_valid(token_id):
+            raise Unauthenticated("There is no valid token for this connection.")
+        return self.identity
 
 
 class OperationContext:
@@ -147,13 +181,29 @@ class OperationContext:
         self.services = connection.services
         self.runner = connection.services.runner
         self.library = connection.services.library
-        self.principal = connection.principal
+        self.identity = connection.known()
+        self.principal = self.identity.name
         self.pictures = 0
         self.past_events = 0
         self.views = OncePerKey(self.runner.view)
         self.histories = OncePerKey(self._history)
         self.diagrams = OncePerKey(self.library.find)
         self.revisions = OncePerKey(self._revision)
+
+    def attempt(self, operation: str, target: str | None = None, key: str | None = None) -> Attempt:
+        """What whoever asks tries to do, as the audit tells it."""
+        who, request_id = self.identity, self.connection.request_id
+        return Attempt(who.name, who.token_id, operation, request_id, target, key)
+
+    def require(self, permission: Permission, what: str) -> None:
+        """Raises Forbidden where whoever asks has not the permission that `what` needs."""
+        if not self.identity.may(permission):
+            raise forbidden(self.identity, permission, what)
+
+    async def note(self, attempt: Attempt, outcome: str) -> None:
+        """Write down what came of an attempt; nothing where nobody is asked who they are."""
+        if self.services.access is not None:
+            await self.services.access.note(attempt, outcome)
 
     def spend_events(self, count: int) -> None:
         """Note that a resolver reads so many events for what was; any one log may be read.
@@ -177,6 +227,14 @@ class OperationContext:
     async def _history(self, moment: tuple[ExecutionID, Seq]) -> History:
         """The folded log of a run, up to the state that is shown."""
         return fold(await read_log(self.runner, *moment))
+
+
+def forbidden(who: Principal, permission: Permission, what: str) -> Forbidden:
+    """The refusal of what somebody may not do; tells what is needed, and what there is."""
+    has = f"{who.name!r} has the role {who.role}"
+    has += ", as an approver" if who.is_approver else ""
+    hint = "An admin makes tokens: `dipeo-server tokens create`."
+    return Forbidden(f"{what} needs {permission}; {has}.", hint=hint)
 
 
 async def read_log(
