@@ -18,6 +18,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from dipeo_server.api.answer import body_of, json_response, status_of
+from dipeo_server.api.auth import CHALLENGE, Authenticator, retry_after, whole_seconds
 from dipeo_server.api.context import ApiServices, Connection
 from dipeo_server.api.event_stream import EventStreams, TooManyStreams, next_event
 from dipeo_server.api.graphql_request import GraphQLRequest, Refused, malformed, read_request
@@ -34,6 +35,7 @@ from dipeo_server.api.schema import Schema, build_schema
 from dipeo_server.api.web import page_routes
 from dipeo_server.api.ws import SocketView
 from dipeo_server.domains.execution.ids import Seq
+from dipeo_server.errors import RateLimited, Unauthenticated
 
 _QUERIES: Final = frozenset({OperationType.QUERY})
 _MUTATIONS: Final = frozenset({OperationType.MUTATION})
@@ -56,9 +58,12 @@ class _Operation:
 class HttpEndpoint:
     """The ASGI application behind POST and GET of /graphql."""
 
-    def __init__(self, schema: Schema, services: ApiServices) -> None:
+    def __init__(
+        self, schema: Schema, services: ApiServices, authenticator: Authenticator | None = None
+    ) -> None:
         self._schema = schema
         self._services = services
+        self._authenticator = authenticator or Authenticator(services)
         self._limits = services.limits
         self._streams = EventStreams(services)
 
@@ -74,6 +79,7 @@ class HttpEndpoint:
         media_type = JSON
         try:
             self._check_sender(request.headers)
+            request.state.connection = await self._connection(request)
             media_type = _answer_type(request)
             wish = await read_request(request, self._limits)
             return await self._answer(request, wish, media_type)
@@ -84,8 +90,23 @@ class HttpEndpoint:
     def _check_sender(self, headers: Headers) -> None:
         if not is_host_allowed(headers, self._services.allowed_hosts):
             raise Refused(421, "MISDIRECTED", "This server does not answer to that host name.")
-        if not is_origin_allowed(headers):
+        if not is_origin_allowed(headers, self._services.allowed_origins):
             raise Refused(403, "FORBIDDEN", "Pages of other origins may not talk to this server.")
+
+    async def _connection(self, request: Request) -> Connection:
+        """The connection of whoever asks. Raises Refused where that is nobody who is known."""
+        connection = Connection(self._services)
+        address = None if request.client is None else request.client.host
+        try:
+            connection.identity = await self._authenticator.principal(
+                request.headers.get("authorization"), address, connection.request_id
+            )
+        except Unauthenticated as error:
+            raise Refused(401, error.code, error.message, CHALLENGE) from error
+        except RateLimited as error:
+            wait = {"Retry-After": str(whole_seconds(error.retry_after))}
+            raise Refused(429, error.code, error.message, wait) from error
+        return connection
 
     # --- the answer -----------------------------------------------------------------------------
 
@@ -101,10 +122,13 @@ class HttpEndpoint:
         if media_type == EVENT_STREAM:
             return self._stream(self._one_result(operation), is_lasting=False)
         result = await self._execute(operation)
-        return json_response(body_of(result), media_type, status_of(result, media_type))
+        too_often = retry_after(result.errors)
+        status = status_of(result, media_type) if too_often is None else 429
+        return json_response(body_of(result), media_type, status, too_often)
 
     def _operation(self, request: Request, wish: GraphQLRequest) -> _Operation:
-        connection = Connection(self._services, resume_after=_last_event_id(request.headers))
+        connection: Connection = request.state.connection
+        connection.resume_after = _last_event_id(request.headers)
         try:
             text = self._schema.persisted.text(wish.query, wish.extensions, wish.document_id)
         except GraphQLError as error:
@@ -206,9 +230,10 @@ class HealthEndpoint:
 def create_routes(services: ApiServices) -> list[BaseRoute]:
     """Everything the server answers: /graphql over HTTP and WebSocket, /healthz, the pages."""
     schema = build_schema(services.specs, services.limits, services.trusted_documents)
+    authenticator = Authenticator(services)
     return [
-        Route("/graphql", HttpEndpoint(schema, services)),
-        WebSocketRoute("/graphql", SocketView(schema, services)),
+        Route("/graphql", HttpEndpoint(schema, services, authenticator)),
+        WebSocketRoute("/graphql", SocketView(schema, services, authenticator)),
         Route("/healthz", HealthEndpoint(services), methods=["GET"]),
         *page_routes(),
     ]
