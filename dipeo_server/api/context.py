@@ -127,6 +127,10 @@ class OncePerKey(Generic[K, T]):
         """Load it anew when somebody asks next."""
         self._loads.pop(key, None)
 
+    def forget_all(self) -> None:
+        """Load everything anew."""
+        self._loads.clear()
+
 
 def new_request_id() -> str:
     """A fresh id of a request or a socket."""
@@ -204,6 +208,12 @@ class OperationContext:
         """Write down what came of an attempt; nothing where nobody is asked who they are."""
         if self.services.access is not None:
             await self.services.access.note(attempt, outcome)
+
+    def begin_anew(self) -> None:
+        """Forget what was loaded and spent: each item of a subscription is an answer of its own."""
+        self.pictures = self.past_events = 0
+        for loads in (self.views, self.histories, self.diagrams, self.revisions):
+            loads.forget_all()
 
     def spend_events(self, count: int) -> None:
         """Note that a resolver reads so many events for what was; any one log may be read.

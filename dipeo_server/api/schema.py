@@ -53,13 +53,15 @@ class BoundedExecutor(StrawberryGraphQLCoreExecutionContext):
     """Executes a subscription's events without remembering them.
 
     graphql-core shares a memo of sub-selections between all events of a subscription; its keys are
-    new lists for each event, so it would only ever grow.
+    new lists for each event, so it would only ever grow. What resolvers load would, too.
     """
 
     @override
     def build_per_event_executor(self, payload: Any) -> Executor[Any]:
         """The executor of one event, with a memo of its own."""
         executor: Executor[Any] = super().build_per_event_executor(payload)
+        context: OperationContext = executor.context_value
+        context.begin_anew()
         executor._relevant_sub_fields = {}  # noqa: SLF001 - there is no public way to bound it
         return executor
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import timedelta
 from typing import Annotated, Final, TypeAlias, cast
 
 import strawberry
 
 from dipeo_server.api.context import Info, OperationContext
 from dipeo_server.api.live_barriers import barriers_of_all, barriers_of_one
+from dipeo_server.api.live_states import check_interval, states_of_many, states_of_one
 from dipeo_server.api.types.arguments import AfterLine, OneNodeKey
 from dipeo_server.api.types.control_inputs import check_node
 from dipeo_server.api.types.described import object_type, subscription
-from dipeo_server.api.types.execution import Barrier, Diagram, execution_state, stored_diagram
+from dipeo_server.api.types.execution import (
+    Barrier,
+    Diagram,
+    ExecutionStateType,
+    execution_state,
+    stored_diagram,
+)
+from dipeo_server.api.types.inputs import Filter, execution_query
 from dipeo_server.api.types.logs import LogLine, log_line, place_of
 from dipeo_server.api.types.pages import Teller
 from dipeo_server.api.types.recorded import node_key_of
@@ -26,6 +35,7 @@ from dipeo_server.errors import NotFound
 
 # A replay never really waits, so without this it would hold up everybody else.
 EVENTS_PER_TURN: Final = 64
+SNAPSHOTS_EVERY: Final = timedelta(milliseconds=100)
 
 Followed: TypeAlias = Annotated[strawberry.ID, strawberry.argument(description="The run.")]
 AfterSeen: TypeAlias = Annotated[
@@ -47,6 +57,10 @@ BarriersOf: TypeAlias = Annotated[
     strawberry.ID | None,
     strawberry.argument(description="Only barriers of this run; null = of all runs."),
 ]
+MinInterval: TypeAlias = Annotated[
+    timedelta | None,
+    strawberry.argument(description="Time between two snapshots at least, PT0.01S to PT1H."),
+]
 WatchedDiagram: TypeAlias = Annotated[
     strawberry.ID, strawberry.argument(description="The diagram to follow.")
 ]
@@ -66,18 +80,41 @@ class Subscription:
     ) -> AsyncIterator[ExecutionStreamItem]:
         """The events of a run behind `after`, then live; completes behind its last event."""
         context = info.context
-        view = await context.views.load(ExecutionID(execution_id))
-        if view is None:
-            raise NotFound(f"There is no execution {execution_id!r}.")
+        view = await _found(context, execution_id)
         behind = Seq(after) if isinstance(after, int) else Seq(0)
-        behind = max(behind, context.connection.resume_after)
         if behind > view.last_seq:
             return _resync(view, behind)
         if behind == view.last_seq and view.status.is_terminal:
             return _nothing()
-        context.views.forget(view.id)
         wanted = None if node_keys is None else frozenset(node_keys)
         return _events(context, view.id, behind, wanted)
+
+    @subscription
+    async def execution_updated(
+        self,
+        info: Info,
+        execution_id: Followed,
+        min_interval: MinInterval = SNAPSHOTS_EVERY,
+    ) -> AsyncIterator[ExecutionStateType]:
+        """A run as it is, and again when it has changed; completes behind its last state.
+
+        The newest state wins: those between may be left out. Every event is in `executionEvents`.
+        """
+        interval = SNAPSHOTS_EVERY if min_interval is None else min_interval
+        check_interval(interval)
+        view = await _found(info.context, execution_id)
+        return states_of_one(info.context, view, interval)
+
+    @subscription
+    async def executions_changed(
+        self, info: Info, filter: Filter = None
+    ) -> AsyncIterator[ExecutionStateType]:
+        """Every run that starts, changes its status, or begins or ceases to wait for a person.
+
+        From now on; never completes. A run that was told and is not as the filter wants it any more
+        is told once again, so that a list can drop it. The newest state wins.
+        """
+        return states_of_many(info.context, execution_query(filter))
 
     @subscription
     async def execution_logs(
@@ -92,12 +129,9 @@ class Subscription:
         Tokens of language models come as they arrive, in the stream `tokens`.
         """
         context, place = info.context, place_of(after)
-        view = await context.views.load(ExecutionID(execution_id))
-        if view is None:
-            raise NotFound(f"There is no execution {execution_id!r}.")
+        view = await _found(context, execution_id)
         if node_key is not None:
             check_node(node_key, view.diagram, ("nodeKey",))
-        context.views.forget(view.id)
         return _lines(context.runner.follow_logs(view.id, after=place, node=node_key))
 
     @subscription
@@ -112,10 +146,7 @@ class Subscription:
         context = info.context
         if execution_id is None:
             return barriers_of_all(context)
-        view = await context.views.load(ExecutionID(execution_id))
-        if view is None:
-            raise NotFound(f"There is no execution {execution_id!r}.")
-        context.views.forget(view.id)
+        view = await _found(context, execution_id)
         return barriers_of_one(context, view)
 
     @subscription
@@ -130,6 +161,15 @@ class Subscription:
         if found is None:
             raise no_diagram(diagram_id)
         return _diagrams(info.context, found.id)
+
+
+async def _found(context: OperationContext, execution_id: str) -> ExecutionView:
+    """The run as it is now; what comes later loads it anew. Raises NotFound."""
+    view = await context.fresh_view(ExecutionID(execution_id))
+    if view is None:
+        raise NotFound(f"There is no execution {execution_id!r}.")
+    context.views.forget(view.id)
+    return view
 
 
 async def _diagrams(context: OperationContext, diagram_id: DiagramID) -> AsyncIterator[Diagram]:
@@ -156,7 +196,6 @@ async def _events(
                 await asyncio.sleep(0)
             if nodes is None or recorded.is_terminal or node_key_of(recorded) in nodes:
                 told = await teller.tell(recorded)
-                context.connection.position = recorded.seq
                 yield cast("ExecutionStreamItem", told)
                 context.connection.last_sequence = recorded.seq
             else:
