@@ -82,6 +82,7 @@ class Subscription:
         context = info.context
         view = await _found(context, execution_id)
         behind = Seq(after) if isinstance(after, int) else Seq(0)
+        behind = max(behind, context.connection.resume_after)
         if behind > view.last_seq:
             return _resync(view, behind)
         if behind == view.last_seq and view.status.is_terminal:
@@ -196,6 +197,7 @@ async def _events(
                 await asyncio.sleep(0)
             if nodes is None or recorded.is_terminal or node_key_of(recorded) in nodes:
                 told = await teller.tell(recorded)
+                context.connection.position = recorded.seq
                 yield cast("ExecutionStreamItem", told)
                 context.connection.last_sequence = recorded.seq
             else:
