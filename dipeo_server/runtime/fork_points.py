@@ -51,9 +51,7 @@ async def fork_point(
     return ForkPoint(machine, end[-1], taken_back)
 
 
-async def _end(
-    store: StateStore, execution_id: ExecutionID, at: Seq, size: int
-) -> list[Recorded]:
+async def _end(store: StateStore, execution_id: ExecutionID, at: Seq, size: int) -> list[Recorded]:
     """The events up to `at`, from the last one on that says something for sure.
 
     Empty where there is no event `at`.

@@ -121,7 +121,9 @@ class Selection:
         self._terms = list(_terms(query))
         # One index serves at a time. A diagram, a parent or a waiting person tell more than a
         # status does; without them each status is walked on its own and the walks are merged.
-        self._is_narrow = any((query.diagram_id, query.parent_id, query.has_waiting_barriers))
+        self._is_narrow = any(
+            (query.diagram_id, query.parent_id, query.fork_of, query.has_waiting_barriers)
+        )
 
     @property
     def is_by_status(self) -> bool:
@@ -175,6 +177,8 @@ def _terms(query: ExecutionQuery) -> Iterator[Statement]:
         yield "diagram_id = ?", (query.diagram_id,)
     if query.parent_id is not None:
         yield "parent_id = ?", (query.parent_id,)
+    if query.fork_of is not None:
+        yield "fork_of = ?", (query.fork_of,)
     if query.has_waiting_barriers is not None:
         yield f"waiting_barriers {'>' if query.has_waiting_barriers else '='} 0", ()
     if query.started_after is not None:

@@ -225,6 +225,7 @@ def _matches(row: ExecutionSummary, query: ExecutionQuery) -> bool:
         (query.statuses is None or row.status in query.statuses)
         and (query.diagram_id is None or row.diagram_id == query.diagram_id)
         and (query.parent_id is None or row.parent_id == query.parent_id)
+        and (query.fork_of is None or row.fork_of == query.fork_of)
         and (query.is_active is None or row.status.is_active == query.is_active)
         and query.has_waiting_barriers in (None, row.waiting_barriers > 0)
         and (query.started_after is None or (started is not None and started > query.started_after))

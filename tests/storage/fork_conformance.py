@@ -77,6 +77,19 @@ class Forks:
         assert [(each.id, each.fork_of, each.forked_at) for each in page.items] == [(TWO, ONE, 2)]
         assert list(await store.active()) == [ONE, TWO]
 
+    async def test_forks_are_listed_by_their_origin_whoever_runs_them(
+        self, store: StateStore
+    ) -> None:
+        await extend(store, ONE, 2)
+        for number in (3, 4):
+            await extend(store, execution(number), 1, parent_id=ONE)
+        await branch(store, TWO, execution(3), at=1, count=1, parent_id=execution(9))
+        await branch(store, execution(5), execution(3), at=1, count=1, parent_id=execution(3))
+        page = await store.list_executions(ExecutionQuery(fork_of=execution(3)))
+        assert [each.id for each in page.items] == [execution(5), TWO]
+        assert page.total == 2
+        assert (await store.list_executions(ExecutionQuery(fork_of=ONE))).total == 0
+
 
 async def branch(
     store: StateStore,

@@ -39,6 +39,7 @@ QUERIES = [
     ExecutionQuery(first=10, statuses=ENDED),
     ExecutionQuery(first=10, has_waiting_barriers=True),
     ExecutionQuery(first=10, parent_id=execution(1)),
+    ExecutionQuery(first=10, fork_of=execution(1)),
 ]
 
 

@@ -249,12 +249,15 @@ class ExecutionSummary:
 class ExecutionQuery:
     """A filter and a page of the executions list; newest first.
 
-    `after` and `before` are cursors: an execution id of the list.
+    `after` and `before` are cursors: an execution id of the list. `parent_id` selects what was
+    begun by visits of a run, and what was forked from it; `fork_of` only the latter, also where it
+    is the child of another run.
     """
 
     statuses: frozenset[ExecutionStatus] | None = None
     diagram_id: str | None = None
     parent_id: ExecutionID | None = None
+    fork_of: ExecutionID | None = None
     started_after: datetime | None = None
     started_before: datetime | None = None
     is_active: bool | None = None
