@@ -40,9 +40,12 @@ class HostRefused(DipeoError):
 class _Server(uvicorn.Server):
     """uvicorn, with our own signals (it would end the process by the signal) and a ready call."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[], None], closing: asyncio.Event
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._closing = closing
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -59,6 +62,10 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if not self.should_exit:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._closing.set()
+        await super().shutdown(sockets)
 
     def _stop(self) -> None:
         # The second signal does not wait for anybody.
@@ -81,7 +88,8 @@ async def serve(
         name = f"[{host}]" if ":" in host else host
         async with backend(settings, registry) as services:
             app = Starlette(routes=create_routes(services))
-            server = _Server(config_for(app), lambda: on_ready(f"http://{name}:{port}"))
+            url = f"http://{name}:{port}"
+            server = _Server(config_for(app), lambda: on_ready(url), services.closing)
             await server.serve(sockets=[listening])
 
 

@@ -215,5 +215,6 @@ async def serving(
                 yield Live(f"http://127.0.0.1:{port}/graphql", services, client)
             finally:
                 await client.aclose()
+                services.closing.set()
                 server.should_exit = True
                 await serve
