@@ -9,24 +9,35 @@ ARGS ?=
 SIM_SEEDS ?= 300
 FILE ?= examples/debate.light.yaml
 STAMP := .venv/.installed
+PAGES := dipeo_server/web/graphiql.html
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --extra sandbox --extra testing --group dev
 
-.PHONY: help install run serve test check fmt lock docs schema bench sim prove clean
+.PHONY: help install frontend pages run serve test check fmt lock docs schema bench sim prove clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
 
-install: $(STAMP) ## Make .venv with everything pinned; done by the others when it is missing
+install: $(STAMP) pages ## Make .venv with everything pinned; done by the others when it is missing
 
 $(STAMP): pyproject.toml .ci/requirements.txt .ci/install-python
 	.ci/install-python "$(PYTHON)" $(BIN)
 	@touch $@
 
+frontend: $(PAGES) ## Build GraphiQL into the package; needs Node.js
+
+$(PAGES): $(shell find frontend-stub -path '*/node_modules' -prune -o -type f -print 2>/dev/null)
+	npm --prefix frontend-stub ci --no-audit --no-fund --loglevel error
+	npm --prefix frontend-stub run --silent build
+
+pages:
+	@if ! command -v npm > /dev/null; then echo "GraphiQL is not built: there is no npm. All else works."; \
+	else $(MAKE) --no-print-directory frontend || echo "GraphiQL is NOT built (see above). All else works."; fi
+
 run: $(STAMP) ## Run a diagram in the terminal [FILE=examples/debate.light.yaml]
 	$(BIN)/dipeo-server run $(FILE)
 
-serve: $(STAMP) ## Serve GraphQL on http://127.0.0.1:8000/graphql
+serve: $(STAMP) pages ## Serve GraphQL on http://127.0.0.1:8000/graphql, GraphiQL beside it
 	$(BIN)/dipeo-server serve
 
 test: $(STAMP) ## Run the tests, without the large counts [WORKERS=2]
@@ -63,5 +74,5 @@ prove: $(STAMP) ## Run the large counts behind the promises; takes long
 	$(BIN)/pytest -n $(WORKERS) -raP -m "slow or prove" --timeout 1800
 
 clean: ## Remove .venv and what tools leave behind
-	rm -rf .venv .*_cache .hypothesis .coverage* dist
+	rm -rf .venv .*_cache .hypothesis .coverage* dist dipeo_server/web frontend-stub/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

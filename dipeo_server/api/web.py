@@ -55,7 +55,7 @@ class Pages:
         self._page = folder / "graphiql.html"
         self._assets = folder / "assets"
 
-    def graphiql(self, request: Request) -> Response:
+    def graphiql(self, _request: Request) -> Response:
         """The page, or how to get it (503)."""
         if not self._page.is_file():
             return PlainTextResponse(NOT_BUILT, 503, headers=_ALWAYS_ASK)

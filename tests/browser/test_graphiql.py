@@ -1,0 +1,74 @@
+"""GraphiQL in a real browser: everything works, and nothing is asked of anybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from dipeo_server.api.web import BUILT, CONTENT_SECURITY_POLICY
+from tests.api.serving import serving
+
+FRONTEND = Path(__file__).parents[2] / "frontend-stub"
+SECONDS_MAX = 150
+
+
+def program(*names: str) -> str:
+    """The first of these programs that is installed."""
+    found = next(filter(None, map(shutil.which, names)), None)
+    return found or missing(f"{names[0]} is not installed")
+
+
+def missing(what: str) -> NoReturn:
+    """Something that the test needs: a gate without it would be none."""
+    if os.environ.get("CI"):
+        pytest.fail(f"needs a browser and the built pages: {what}")
+    pytest.skip(f"needs a browser and the built pages: {what}")
+
+
+def browser_command() -> list[str]:
+    """What uses the page; the address of the server is to be added."""
+    chromium = program("chromium", "chromium-browser", "google-chrome")
+    node = program("node")
+    if not (FRONTEND / "node_modules" / "playwright-core").is_dir():
+        missing("frontend-stub/node_modules is not installed; make frontend does that")
+    if not (BUILT / "graphiql.html").is_file():
+        missing("the pages are not built; make frontend does that")
+    return [node, str(FRONTEND / "browser" / "graphiql.mjs"), chromium]
+
+
+async def seen_by_a_browser(command: list[str], server: str) -> dict[str, Any]:
+    process = await asyncio.create_subprocess_exec(
+        *command, server, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), SECONDS_MAX)
+    except TimeoutError:
+        process.kill()
+        await process.communicate()
+        raise
+    assert process.returncode == 0, err.decode()
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+@pytest.mark.timeout(SECONDS_MAX + 30)
+async def test_graphiql_works_without_the_internet(base_dir: Path) -> None:
+    command = browser_command()
+    async with serving(base_dir) as live:
+        seen = await seen_by_a_browser(command, live.url.removesuffix("/graphql"))
+    assert (seen["status"], seen["policy"]) == (200, CONTENT_SECURITY_POLICY)
+    assert seen["elsewhere"] == []
+    assert seen["errors"] == []
+    assert seen["workers"] == ["editor.worker", "graphql.worker", "json.worker"]
+    assert seen["introspected"] == ["__schema"]
+    assert seen["tabs"][:2] == ["RunExample", "FollowRun"]
+    assert seen["run"].startswith("exec_")
+    assert list(seen["query"]["serverInfo"]) == ["version"]
+    assert seen["authorization"].startswith("Bearer dip_")
+    assert (seen["cookies"], seen["isKept"]) == ([], {"session": True, "local": False})
