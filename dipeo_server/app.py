@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import structlog
 from starlette.applications import Starlette
@@ -12,9 +13,11 @@ from starlette.applications import Starlette
 from dipeo_server import __version__
 from dipeo_server.api.context import ApiServices, ServerFacts
 from dipeo_server.api.http import create_routes
+from dipeo_server.api.persisted import read_manifest
 from dipeo_server.domains.diagram.rendering.renderer import Renderer
 from dipeo_server.domains.execution.expression import check_expression
 from dipeo_server.domains.execution.registry import HandlerRegistry
+from dipeo_server.errors import InvalidInput
 from dipeo_server.node_types import node_types
 from dipeo_server.runtime.child_loader import ChildLoader
 from dipeo_server.runtime.clock import SystemClock
@@ -51,6 +54,7 @@ async def backend(
     known = registry or node_types()
     files = BaseDirFiles(settings.base_dir)
     secrets = secrets_from(os.environ, settings.secrets_file)
+    trusted = _trusted_documents(settings.trusted_documents)
     models = model_services_from_env({**secrets.of_environment(), **os.environ})
     store = await open_store(settings.store_url)
     clean = secrets.redactor.text
@@ -80,14 +84,26 @@ async def backend(
             renderer=image_renderer(),
             now=ports.clock.now,
             check_expression=check_expression,
+            limits=settings.limits,
             allowed_hosts=LOOPBACK_HOSTS,
             is_ready=lambda: not runner.is_closing,
             storage_problem=lambda: store.problem,
+            trusted_documents=trusted,
         )
     finally:
         await runner.close()
         await models.close()
         await store.close()
+
+
+def _trusted_documents(file: Path | None) -> Mapping[str, str] | None:
+    if file is None:
+        return None
+    try:
+        return read_manifest(file.read_bytes(), str(file))
+    except OSError as error:
+        message = f"The trusted documents cannot be read from {file}: {error.strerror}."
+        raise InvalidInput(message) from error
 
 
 def create_app(settings: Settings, registry: HandlerRegistry | None = None) -> Starlette:

@@ -7,7 +7,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
 
-from graphql import GraphQLError
+from graphql import GraphQLError, parse
+
+from dipeo_server.api.json_dialect import loads
+from dipeo_server.errors import InvalidInput
 
 DOCUMENTS_MAX: Final = 1_000
 CHARACTERS_MAX: Final = 65_536
@@ -16,6 +19,8 @@ CHARACTERS_MAX: Final = 65_536
 BAD_REQUEST: Final = "BAD_REQUEST"
 NOT_FOUND: Final = "PERSISTED_QUERY_NOT_FOUND"
 NOT_TRUSTED: Final = "DOCUMENT_NOT_TRUSTED"
+
+MANIFEST_HINT: Final = 'Write {"id": "query { … }"}: documents by their ids, or by their SHA-256.'
 
 
 class PersistedDocuments:
@@ -78,6 +83,42 @@ class PersistedDocuments:
         self._kept.move_to_end(digest)
         while len(self._kept) > DOCUMENTS_MAX:
             self._kept.popitem(last=False)
+
+
+def read_manifest(text: bytes, name: str) -> dict[str, str]:
+    """Documents by their ids, from JSON: an object of these, or Apollo's manifest.
+
+    `name` is that of the file. Raises InvalidInput.
+    """
+    try:
+        documents = _documents_of(loads(text))
+        for id_, document in documents.items():
+            _check_parses(id_, document)
+    except ValueError as error:
+        message = f"The trusted documents of {name} cannot be read: {error}"
+        raise InvalidInput(message, hint=MANIFEST_HINT) from error
+    return documents
+
+
+def _check_parses(id_: str, document: str) -> None:
+    try:
+        parse(document)
+    except GraphQLError as error:
+        raise ValueError(f"{id_!r} is no GraphQL document: {error.message}") from error
+
+
+def _documents_of(manifest: object) -> dict[str, str]:
+    if not isinstance(manifest, dict):
+        raise ValueError("it must be an object")  # noqa: TRY004 - a text is read: its value is wrong
+    documents = manifest
+    if manifest.get("format") == "apollo-persisted-query-manifest":
+        operations = manifest.get("operations")
+        if not isinstance(operations, list) or not all(isinstance(e, dict) for e in operations):
+            raise ValueError("`operations` must be a list of objects")
+        documents = {each.get("id"): each.get("body") for each in operations}
+    if not all(isinstance(text, str) for pair in documents.items() for text in pair):
+        raise ValueError("each id and each document must be a text")
+    return documents
 
 
 def _digest_in(extensions: Mapping[str, Any] | None) -> str | None:

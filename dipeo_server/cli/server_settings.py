@@ -17,8 +17,9 @@ def settings_from(**given: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        variable = "__".join(str(part) for part in first["loc"]).upper()
         message = f"The setting {name} cannot be {first['input']!r}: {first['msg']}."
-        raise Unusable(message, hint=f"It comes from DIPEO_{name.upper()} or an option.") from error
+        raise Unusable(message, hint=f"It comes from DIPEO_{variable} or an option.") from error
     if not settings.base_dir.is_dir():
         raise Unusable(f"There is no folder {settings.base_dir} (--base-dir).")
     return settings
