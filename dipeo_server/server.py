@@ -13,7 +13,9 @@ from typing import Final
 import uvicorn
 from starlette.applications import Starlette
 
+from dipeo_server.api.context import ApiLimits
 from dipeo_server.api.http import create_routes
+from dipeo_server.api.socket_protocol import SocketProtocol
 from dipeo_server.app import backend
 from dipeo_server.domains.execution.registry import HandlerRegistry
 from dipeo_server.errors import DipeoError
@@ -23,6 +25,7 @@ FRAME_BYTES_MAX: Final = 1024 * 1024
 SEND_BUFFER_BYTES: Final = 32 * 1024
 """Bounds what the kernel holds for a reader that does not read."""
 GRACE_SECONDS: Final = 5
+PING_SECONDS: Final = ApiLimits().socket_ping_seconds
 
 
 class PortTaken(DipeoError):
@@ -38,7 +41,7 @@ class HostRefused(DipeoError):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with our own signals (it would end the process by the signal) and a ready call."""
+    """uvicorn, which says when it is ready and that it stops; signals are our own matter."""
 
     def __init__(
         self, config: uvicorn.Config, on_ready: Callable[[], None], closing: asyncio.Event
@@ -49,14 +52,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -67,10 +63,33 @@ class _Server(uvicorn.Server):
         self._closing.set()
         await super().shutdown(sockets)
 
-    def _stop(self) -> None:
-        # The second signal does not wait for anybody.
-        self.force_exit = self.should_exit
-        self.should_exit = True
+
+class _Signals:
+    """SIGTERM and SIGINT: the first one asks the server to stop, the second waits for nobody."""
+
+    def __init__(self) -> None:
+        self.has_come = False
+        self.server: uvicorn.Server | None = None
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """As long as the block lasts."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._come, number)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _come(self, number: signal.Signals) -> None:
+        if self.has_come:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.has_come = True
+        if self.server is not None:
+            self.server.should_exit = True
 
 
 async def serve(
@@ -83,24 +102,32 @@ async def serve(
     Raises PortTaken, HostRefused, StoreLocked, StorageError.
     """
     listening = listen(settings.host, settings.port)
-    with listening:
+    signals = _Signals()
+    with listening, signals.caught():
         host, port = listening.getsockname()[:2]
         name = f"[{host}]" if ":" in host else host
         async with backend(settings, registry) as services:
             app = Starlette(routes=create_routes(services))
             url = f"http://{name}:{port}"
-            server = _Server(config_for(app), lambda: on_ready(url), services.closing)
-            await server.serve(sockets=[listening])
+            config = config_for(app, services.limits.socket_ping_seconds)
+            server = _Server(config, lambda: on_ready(url), services.closing)
+            signals.server = server
+            if not signals.has_come:
+                await server.serve(sockets=[listening])
 
 
-def config_for(app: Starlette) -> uvicorn.Config:
-    """How uvicorn serves us: strict, bounded, silent."""
+def config_for(app: Starlette, ping_seconds: float = PING_SECONDS) -> uvicorn.Config:
+    """How uvicorn serves us: strict, bounded, silent.
+
+    Sockets are pinged every `ping_seconds`, and have as long to answer.
+    """
     return uvicorn.Config(
         app,
-        ws="websockets-sansio",
+        ws=SocketProtocol,
         ws_max_size=FRAME_BYTES_MAX,
         ws_per_message_deflate=False,
-        ws_ping_interval=15.0,
+        ws_ping_interval=ping_seconds,
+        ws_ping_timeout=ping_seconds,
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -15,6 +15,7 @@ import strawberry
 
 from dipeo_server.api.history import History, fold
 from dipeo_server.api.json_dialect import canonical
+from dipeo_server.api.places import Places
 from dipeo_server.domains.access.audit import Attempt
 from dipeo_server.domains.access.ports import Access
 from dipeo_server.domains.access.principal import ANYBODY, Principal
@@ -33,7 +34,6 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 PAGE_EVENTS: Final = 1_000
-ANONYMOUS: Final = "anonymous"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,13 @@ class ApiLimits:
     mutations_per_second: int = 50
     starts_per_second: int = 10
     failed_authentications_per_minute: int = 5
+    sockets: int = 2_000
+    subscriptions: int = 2_000
+    subscriptions_per_principal: int = 200
     socket_operations: int = 100
     socket_init_seconds: float = 5.0
     socket_send_seconds: float = 10.0
+    socket_ping_seconds: float = 15.0
     event_streams: int = 1_000
     event_stream_keep_alive_seconds: float = 12.0
 
@@ -142,14 +146,14 @@ class Connection:
     """What lasts as long as a request or a socket.
 
     `identity`: whoever has proved to be at the other end; None = nobody yet.
-    `last_sequence`: the newest event that was sent on this socket, so that a reader that is closed
-    for being slow knows where to go on. `position`: the event that is being told; `resume_after`:
-    the last one that the client has seen, where it does not say so in the operation.
+    `places`: how far each run that is followed has been told. `position`: the event that is being
+    told; `resume_after`: the last one that the client has seen, where it does not say so in the
+    operation.
     """
 
     services: ApiServices
     identity: Principal | None = None
-    last_sequence: Seq = Seq(0)
+    places: Places = field(default_factory=Places)
     position: Seq = Seq(0)
     resume_after: Seq = Seq(0)
     connection_params: dict[str, Any] | None = None

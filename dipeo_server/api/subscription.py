@@ -191,17 +191,18 @@ async def _events(
     source = context.runner.events(execution_id, after=after)
     count = 0
     try:
-        async for recorded in source:
-            count += 1
-            if count % EVENTS_PER_TURN == 0:
-                await asyncio.sleep(0)
-            if nodes is None or recorded.is_terminal or node_key_of(recorded) in nodes:
-                told = await teller.tell(recorded)
-                context.connection.position = recorded.seq
-                yield cast("ExecutionStreamItem", told)
-                context.connection.last_sequence = recorded.seq
-            else:
-                teller.pass_over(recorded)
+        with context.connection.places.following(execution_id, after) as place:
+            async for recorded in source:
+                count += 1
+                if count % EVENTS_PER_TURN == 0:
+                    await asyncio.sleep(0)
+                if nodes is None or recorded.is_terminal or node_key_of(recorded) in nodes:
+                    told = await teller.tell(recorded)
+                    context.connection.position = recorded.seq
+                    yield cast("ExecutionStreamItem", told)
+                else:
+                    teller.pass_over(recorded)
+                place.sequence = recorded.seq
     finally:
         if isinstance(source, AsyncGenerator):
             await source.aclose()

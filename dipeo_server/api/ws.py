@@ -3,128 +3,74 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack, aclosing, suppress
 from datetime import timedelta
 from typing import Any, Final
 
 import structlog
+from graphql import GraphQLError
+from graphql.error import GraphQLFormattedError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
-from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
-from strawberry.http.exceptions import (
-    NonJsonMessageReceived,
-    NonTextMessageReceived,
-    WebSocketDisconnected,
-)
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.exceptions import MissingQueryError
+from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
     BaseGraphQLTransportWSHandler,
+    Operation,
 )
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     ConnectionInitMessage,
     Message,
+    PingMessage,
+    SubscribeMessage,
 )
+from strawberry.types.graphql import OperationType
 from typing_extensions import override
 
 from dipeo_server.api.auth import Authenticator, authorization_of
 from dipeo_server.api.context import ApiServices, Connection
+from dipeo_server.api.frames import SERVICE_RESTART, SocketAdapter
 from dipeo_server.api.guard import is_host_allowed, is_origin_allowed
-from dipeo_server.api.json_dialect import dumps, loads
+from dipeo_server.api.masking import public_error
+from dipeo_server.api.messages import fault_of
 from dipeo_server.api.schema import Schema
-from dipeo_server.errors import RateLimited, Unauthenticated
+from dipeo_server.api.socket_protocol import LEAVING_SECONDS
+from dipeo_server.api.traffic import Traffic
+from dipeo_server.errors import (
+    DipeoError,
+    LimitExceeded,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
 
-REASON_BYTES_MAX: Final = 123
 UNAUTHORIZED: Final = 4401
 FORBIDDEN: Final = 4403
-TRY_AGAIN_LATER: Final = 1013
+ALREADY_EXISTS: Final = 4409
 
 log = structlog.get_logger(__name__)
 
 
-class SocketAdapter(ASGIWebSocketAdapter):
-    """Frames in and out; a reader that takes nothing for too long is closed."""
+class SocketOperation(Operation[Connection, None]):
+    """One operation of a socket; whoever sent it completes it, or the server does, once."""
 
-    connection: Connection | None = None
-    _reading: asyncio.Timeout | None = None
-    _is_given_up = False
-    _is_over = False
+    __slots__ = ("extensions",)
 
-    @override
-    async def iter_json(
-        self, *, ignore_parsing_errors: bool = False
-    ) -> AsyncGenerator[object, None]:
-        """Every message, until somebody closes."""
-        try:
-            while (
-                not self._is_over and self.ws.application_state is not WebSocketState.DISCONNECTED
-            ):
-                yield loads(await self._receive())
-        except KeyError as problem:
-            raise NonTextMessageReceived from problem
-        except ValueError as problem:
-            raise NonJsonMessageReceived from problem
-        except (WebSocketDisconnect, TimeoutError):
-            return
+    def __init__(self, handler: SocketHandler, message: SubscribeMessage) -> None:
+        payload = message["payload"]
+        name = payload.get("operationName")
+        super().__init__(handler, message["id"], payload["query"], payload.get("variables"), name)
+        self.extensions = payload.get("extensions")
 
     @property
-    def _is_closed(self) -> bool:
-        return self._is_over or self.ws.application_state is WebSocketState.DISCONNECTED
-
-    @property
-    def _seconds(self) -> float | None:
-        return self.connection.services.limits.socket_send_seconds if self.connection else None
-
-    async def _receive(self) -> bytes:
-        """The next text. Raises TimeoutError when the reader is given up meanwhile."""
-        try:
-            async with asyncio.timeout(None) as self._reading:
-                return (await self.ws.receive_text()).encode()
-        finally:
-            self._reading = None
-
-    @override
-    async def send_json(self, message: Mapping[str, object]) -> None:
-        """Send one message; waits while the reader is slow, but not for ever."""
-        if self._is_given_up:
-            raise WebSocketDisconnected
-        text = dumps(message).decode()
-        try:
-            async with asyncio.timeout(self._seconds):
-                await self.ws.send_text(text)
-        except TimeoutError:
-            await self._give_up()
-            raise WebSocketDisconnected from None
-        except (WebSocketDisconnect, RuntimeError) as problem:
-            raise WebSocketDisconnected from problem
-
-    @override
-    async def close(self, code: int, reason: str) -> None:
-        """Close, if it is still open; a reason may have 123 bytes."""
-        if self.ws.application_state is WebSocketState.DISCONNECTED:
-            return
-        short = reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore")
-        try:
-            await self.ws.close(code=code, reason=short)
-        except (WebSocketDisconnect, RuntimeError) as problem:
-            raise WebSocketDisconnected from problem
-
-    async def _give_up(self) -> None:
-        """Say where to go on as soon as the reader reads again, or else hang up."""
-        if self._is_given_up:
-            return
-        self._is_given_up = True
-        last = self.connection.last_sequence if self.connection else 0
-        try:
-            async with asyncio.timeout(self._seconds):
-                await self.close(TRY_AGAIN_LATER, f"slow reader; lastSequence={last}")
-        except TimeoutError:
-            log.warning("slow_reader_dropped", last_sequence=last)
-        finally:
-            self._is_over = True
-            if self._reading is not None:
-                self._reading.reschedule(asyncio.get_running_loop().time())
+    def is_open(self) -> bool:
+        """Does the client still want to hear of it?"""
+        return not self.completed and self.handler.operations.get(self.id) is self
 
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Connection, None]):
@@ -133,12 +79,31 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Connection, None]):
     A document that is wrong is an `error` for its operation; the socket stays open.
     """
 
+    view: SocketView
+    schema: Schema
+    websocket: SocketAdapter
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._commands: set[asyncio.Task[None]] = set()
+        self._leaving: asyncio.Task[None] | None = None
+
     @override
     async def handle(self) -> None:
         """Serve the socket until it closes."""
-        assert isinstance(self.websocket, SocketAdapter)
         self.websocket.connection = self.context
+        if self.websocket.link is not None:
+            self.websocket.link.leave = self._leave_soon
         await super().handle()
+
+    @override
+    async def shutdown(self) -> None:
+        """End what the socket has begun."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+        await super().shutdown()
+
+    # --- messages -------------------------------------------------------------------------------
 
     @override
     async def handle_message(self, message: Message) -> None:
@@ -161,8 +126,6 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Connection, None]):
         """Has the client proved who it is? Closes the socket where it has not."""
         if self.connection_init_received:
             return True  # Once is enough; the protocol refuses a second time.
-        assert isinstance(self.view, SocketView)
-        assert isinstance(self.websocket, SocketAdapter)
         connection, socket = self.context, self.websocket.ws
         shown = authorization_of(payload) or socket.headers.get("authorization")
         address = None if socket.client is None else socket.client.host
@@ -175,6 +138,113 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Connection, None]):
         except RateLimited as error:
             await self.websocket.close(FORBIDDEN, f"{error.message} {error.hint}")
         return connection.identity is not None
+
+    @override
+    async def handle_ping(self, message: PingMessage) -> None:
+        """Answer with what came."""
+        payload = message.get("payload")
+        await self.send_message(
+            {"type": "pong", "payload": payload} if payload else {"type": "pong"}
+        )
+
+    @override
+    async def handle_subscribe(self, message: SubscribeMessage) -> None:
+        """Begin an operation, unless there is no room for it."""
+        id_ = message["id"]
+        if not self.connection_acknowledged:
+            await self.websocket.close(UNAUTHORIZED, "Unauthorized")
+        elif id_ in self.operations:
+            await self.websocket.close(ALREADY_EXISTS, f"Subscriber for {id_} already exists")
+        elif (refusal := self._refusal()) is not None:
+            await self.send_message({"id": id_, "type": "error", "payload": _payload(refusal)})
+        else:
+            operation = SocketOperation(self, message)
+            self.operations[id_] = operation
+            operation.task = asyncio.create_task(self.run_operation(operation))
+            operation.task.add_done_callback(self._task_done)
+
+    def _refusal(self) -> DipeoError | None:
+        """Why no operation may begin now, if that is so."""
+        most = self.view.services.limits.socket_operations
+        if self._leaving is not None:
+            return Unavailable("The server is stopping.")
+        if len(self.operations) >= most:
+            return LimitExceeded(f"A socket may have {most} operations at once.")
+        return None
+
+    # --- operations -----------------------------------------------------------------------------
+
+    @override
+    async def run_operation(self, operation: Operation[Connection, None]) -> None:
+        """Run it to its end; whatever goes wrong is an `error` for it alone."""
+        assert isinstance(operation, SocketOperation)
+        try:
+            if self._is_subscription(operation):
+                with self.view.traffic.subscription(self.context.known()):
+                    await self._tell(operation)
+            else:
+                await self._carry_out(operation)
+        except WebSocketDisconnected:
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other operations go on
+            await self._tell_failure(operation, error)
+        finally:
+            if self.operations.get(operation.id) is operation:
+                del self.operations[operation.id]
+
+    async def _carry_out(self, operation: SocketOperation) -> None:
+        """A query or a mutation: within its time, and before the socket leaves."""
+        assert operation.task is not None
+        seconds = self.view.services.limits.operation_seconds
+        self._commands.add(operation.task)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._tell(operation)
+        except TimeoutError:
+            message = f"The operation took longer than {seconds:g} seconds."
+            raise GraphQLError(message, extensions={"code": "TIMEOUT"}) from None
+        finally:
+            self._commands.discard(operation.task)
+
+    async def _tell(self, operation: SocketOperation) -> None:
+        results = await self.schema.stream(
+            operation.query,
+            variable_values=operation.variables,
+            context_value=self.context,
+            operation_name=operation.operation_name,
+            operation_extensions=operation.extensions,
+        )
+        async with aclosing(results):
+            await self._send_result_stream(operation, results)
+        if operation.is_open:
+            await operation.send_operation_message({"id": operation.id, "type": "complete"})
+
+    async def _tell_failure(self, operation: SocketOperation, error: Exception) -> None:
+        if operation.is_open:
+            with suppress(WebSocketDisconnected):
+                await operation.send_initial_errors([_public(error)])
+        else:
+            await self.handle_task_exception(error)
+
+    def _is_subscription(self, operation: SocketOperation) -> bool:
+        try:
+            text = self.schema.persisted.text(operation.query, operation.extensions)
+        except GraphQLError:
+            return False  # It is told when it is run.
+        kind = self.schema.kind_of(text or "", operation.operation_name)
+        return kind is OperationType.SUBSCRIPTION
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def _leave_soon(self) -> None:
+        self._leaving = self._leaving or asyncio.create_task(self._leave())
+
+    async def _leave(self) -> None:
+        """Close because the server stops: as soon as what was asked for is answered."""
+        if self._commands:
+            await asyncio.wait(self._commands, timeout=LEAVING_SECONDS / 2)
+        with suppress(WebSocketDisconnected):
+            await self.websocket.close(SERVICE_RESTART, self.websocket.reason("service restart"))
 
     @override
     async def handle_task_exception(self, error: Exception) -> None:
@@ -205,61 +275,52 @@ class SocketView(GraphQL[Connection, None]):
             connection_init_wait_timeout=timedelta(seconds=limits.socket_init_seconds),
             max_subscriptions_per_connection=limits.socket_operations,
         )
+        self.services = services
         self.authenticator = authenticator or Authenticator(services)
-        self._services = services
+        self.traffic = Traffic(limits)
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket, if it comes from where it may."""
         socket = WebSocket(scope, receive=receive, send=send)
-        if not is_host_allowed(socket.headers, self._services.allowed_hosts):
+        if not is_host_allowed(socket.headers, self.services.allowed_hosts):
             await _deny(socket, 421, "This server does not answer to that host name.")
-        elif not is_origin_allowed(socket.headers, self._services.allowed_origins):
+        elif not is_origin_allowed(socket.headers, self.services.allowed_origins):
             await _deny(socket, 403, "Pages of other origins may not talk to this server.")
         else:
-            await self.run(socket)
+            await self._serve(socket)
+
+    async def _serve(self, socket: WebSocket) -> None:
+        with ExitStack() as places:
+            try:
+                places.enter_context(self.traffic.socket())
+            except LimitExceeded as error:
+                await _deny(socket, 503, error.message)
+            else:
+                await self.run(socket)
 
     @override
     async def get_context(
         self, request: Request | WebSocket, response: Response | WebSocket
     ) -> Connection:
         """What lasts as long as the socket."""
-        return Connection(self._services)
+        return Connection(self.services)
 
 
 async def _deny(socket: WebSocket, status: int, message: str) -> None:
     await socket.send_denial_response(PlainTextResponse(message, status_code=status))
 
 
-def fault_of(message: object) -> str | None:
-    """What is wrong with the form of a client's message, or None."""
-    if not isinstance(message, dict):
-        return "A message must be an object"
-    payload = message.get("payload")
-    match message.get("type"):
-        case "connection_init" | "ping" | "pong":
-            return None if isinstance(payload, dict | None) else "`payload` must be an object"
-        case "subscribe":
-            return _id_fault(message) or _request_fault(payload)
-        case "complete":
-            return _id_fault(message)
-        case str() as name:
-            return f"Unknown message type: {name}"
+def _payload(error: DipeoError) -> list[GraphQLFormattedError]:
+    return [_public(error).formatted]
+
+
+def _public(error: Exception) -> GraphQLError:
+    match error:
+        case GraphQLError():
+            return public_error(error)
+        case MissingQueryError():
+            message = "`query` must not be empty."
+            return GraphQLError(message, extensions={"code": "BAD_REQUEST"})
         case _:
-            return "A message must have a `type`"
-
-
-def _id_fault(message: Mapping[str, object]) -> str | None:
-    id_ = message.get("id")
-    return None if isinstance(id_, str) and id_ else "`id` must be a string that is not empty"
-
-
-def _request_fault(payload: object) -> str | None:
-    if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
-        return "`payload` must be an object with a `query`"
-    if not isinstance(payload.get("operationName"), str | None):
-        return "`operationName` must be a string"
-    for name in ("variables", "extensions"):
-        if not isinstance(payload.get(name), dict | None):
-            return f"`{name}` must be an object"
-    return None
+            return public_error(GraphQLError(str(error), original_error=error))
