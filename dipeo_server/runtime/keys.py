@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from dipeo_server.domains.access.audit import AuditEntry
 from dipeo_server.domains.execution.ids import Seq
 from dipeo_server.domains.execution.ports import (
     Clock,
@@ -120,4 +121,5 @@ def record_of(key: IdempotencyKey, now: datetime) -> Idempotency:
         mutation=key.mutation,
         request_hash=key.request_hash,
         expires_at=now + timedelta(hours=KEY_HOURS),
+        entry=None if key.attempt is None else AuditEntry(key.attempt, now),
     )

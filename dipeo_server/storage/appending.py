@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
+from dipeo_server.storage.auditing import KeyedRow
 from dipeo_server.storage.chain import START, EventRow
 from dipeo_server.storage.lineage import lineage_of
-from dipeo_server.storage.refusals import in_use, no_origin, not_the_tail
+from dipeo_server.storage.refusals import no_origin, not_the_tail
 from dipeo_server.storage.rows import Row
 from dipeo_server.storage.writer import BatchConnection
 
@@ -28,7 +29,7 @@ class Append:
     after: Seq
     columns: Row
     events: Sequence[EventRow]
-    answers: Sequence[Row]
+    answers: Sequence[KeyedRow]
     origin: Row = (None, None)
     checkpoints: Sequence[Row] = ()
     now: str = ""
@@ -44,9 +45,8 @@ class Append:
         if self.checkpoints:
             rows_of_states = [(position, *row) for row in self.checkpoints]
             connection.executemany(sql["insert_checkpoint"], rows_of_states)
-        for row in self.answers:
-            if not connection.execute(sql["insert_key"], (*row, self.now)).fetchall():
-                raise in_use(row[1])
+        for answer in self.answers:
+            answer.insert(connection, sql, self.now)
         if self.is_sweeping:
             connection.execute(sql["sweep_keys"], (self.now,))
 

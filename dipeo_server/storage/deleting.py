@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.status import ExecutionStatus
+from dipeo_server.storage.auditing import KeyedRow
 from dipeo_server.storage.queries import load_queries
-from dipeo_server.storage.refusals import Kin, check_deletable, in_use
-from dipeo_server.storage.rows import Row
+from dipeo_server.storage.refusals import Kin, check_deletable
 from dipeo_server.storage.writer import BatchConnection
 
 
@@ -23,8 +23,8 @@ class Deletion:
     """
 
     execution_id: ExecutionID
-    answer: Row | None
-    insert_key: str
+    answer: KeyedRow | None
+    sql: Mapping[str, str]
     now: str
     gone: list[ExecutionID] = field(default_factory=list)
 
@@ -35,9 +35,7 @@ class Deletion:
         family = [Kin(row[1], ExecutionStatus(row[2]), row[3]) for row in rows]
         check_deletable(self.execution_id, family, _forks(connection, sql["forks_of"], family))
         if self.answer is not None:
-            key_row = (*self.answer, self.now)
-            if not connection.execute(self.insert_key, key_row).fetchall():
-                raise in_use(self.answer[1])
+            self.answer.insert(connection, self.sql, self.now)
         for position, execution_id, *_ in rows:
             connection.execute(sql["mark"], (position,))
             connection.execute(sql["delete_lines"], (execution_id,))

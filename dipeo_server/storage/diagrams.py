@@ -19,6 +19,7 @@ from dipeo_server.domains.execution.diagram_store import (
 )
 from dipeo_server.domains.execution.ids import DiagramID, ExecutionID
 from dipeo_server.domains.execution.ports import Idempotency
+from dipeo_server.storage.auditing import keyed_row
 from dipeo_server.storage.codec import stamp, unstamp
 from dipeo_server.storage.diagram_rules import (
     answer_of,
@@ -30,8 +31,7 @@ from dipeo_server.storage.diagram_rules import (
 )
 from dipeo_server.storage.listing import Bounds, Fetch, around
 from dipeo_server.storage.queries import load_queries
-from dipeo_server.storage.refusals import in_use, not_in_the_list
-from dipeo_server.storage.rows import answer_row
+from dipeo_server.storage.refusals import not_in_the_list
 from dipeo_server.storage.writer import Writer
 
 NUMBER_MAX: Final = 2**63 - 1
@@ -144,9 +144,8 @@ class SQLiteDiagrams:
         """The diagram behind the change, which the key is answered with."""
         diagram, _ = self._found(connection, diagram_id)
         if key is not None:
-            row = answer_row(NO_EXECUTION, answer_of(diagram, key))
-            if not connection.execute(self._sql["insert_key"], (*row, at)).fetchall():
-                raise in_use(key.key)
+            keyed = keyed_row(NO_EXECUTION, answer_of(diagram, key), diagram_id)
+            keyed.insert(connection, self._sql, at)
         return diagram
 
     # --- reading --------------------------------------------------------------------------------

@@ -19,7 +19,9 @@ from dipeo_server.domains.execution.ports import (
     LogRecord,
 )
 from dipeo_server.errors import DipeoError
+from dipeo_server.storage.auditing import entry_about
 from dipeo_server.storage.blobs import MemoryBlobs
+from dipeo_server.storage.memory_access import MemoryAccess
 from dipeo_server.storage.memory_checkpoints import MemoryCheckpoints
 from dipeo_server.storage.memory_diagrams import MemoryDiagrams
 from dipeo_server.storage.refusals import (
@@ -49,6 +51,7 @@ class MemoryStore:
         self.problem: DipeoError | None = None
         self.checkpoints = MemoryCheckpoints(self._check_open, self._summaries.get)
         self.diagrams = MemoryDiagrams(self._check_open, self._keep_diagram_answer)
+        self.access = MemoryAccess(self._check_open)
 
     async def append(
         self,
@@ -201,6 +204,9 @@ class MemoryStore:
     def _keep_answers(self, execution_id: ExecutionID, answers: Sequence[KeyedAnswer]) -> None:
         for keyed in answers:
             used = keyed.idempotency
+            entry = entry_about(used, execution_id or keyed.answer.get("diagram"))
+            if entry is not None:
+                self.access.append(entry)
             answer = IdempotentAnswer(used.request_hash, used.mutation, execution_id, keyed.answer)
             self._answers[used.principal, used.key] = (used.expires_at, answer)
 

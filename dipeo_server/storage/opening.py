@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from dipeo_server.domains.access.ports import AccessStore
 from dipeo_server.domains.execution.blobs import Blobs
 from dipeo_server.domains.execution.diagram_store import DiagramStore
 from dipeo_server.domains.execution.ports import StateStore
@@ -26,6 +27,11 @@ class Store(StateStore, Protocol):
     @property
     def blobs(self) -> Blobs:
         """Large values."""
+        ...
+
+    @property
+    def access(self) -> AccessStore:
+        """Tokens and the audit."""
         ...
 
     @property

@@ -113,3 +113,12 @@ SELECT position FROM executions WHERE id = ?
 
 -- name: counts
 SELECT status, executions FROM execution_counts
+
+-- name: audit_end
+-- How many entries the audit has, and the hash of the last one; no row = it has none.
+SELECT position, hash FROM audit WHERE position = (SELECT max(position) FROM audit)
+
+-- name: insert_entry
+INSERT INTO audit (
+    position, at, principal, token_id, operation, target, request_id, key, outcome, hash
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

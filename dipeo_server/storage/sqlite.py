@@ -28,7 +28,9 @@ from dipeo_server.domains.execution.ports import (
     LogRecord,
 )
 from dipeo_server.errors import DamagedLog, DipeoError, StorageError
+from dipeo_server.storage.access import SQLiteAccess
 from dipeo_server.storage.appending import Append
+from dipeo_server.storage.auditing import keyed_row
 from dipeo_server.storage.blobs import FileBlobs, blobs_folder
 from dipeo_server.storage.chain import EventRow
 from dipeo_server.storage.checkpoints import SQLiteCheckpoints, checkpoint_row
@@ -45,7 +47,6 @@ from dipeo_server.storage.queries import load_migrations, load_queries
 from dipeo_server.storage.refusals import check_append, closed
 from dipeo_server.storage.rows import (
     answer_of,
-    answer_row,
     is_sound,
     log_record,
     log_row,
@@ -82,6 +83,7 @@ class SQLiteStore:
         # Lists have a reader of their own: one that walks a million rows must not hold up logs.
         self._list = ExecutionList(partial(self._fetch_by, lister), self._sql)
         self.diagrams = SQLiteDiagrams(writer, self._fetch)
+        self.access = SQLiteAccess(writer, self._fetch)
         self.checkpoints = SQLiteCheckpoints(writer, self._fetch, self._lineage)
         self._lineages: OrderedDict[ExecutionID, Lineage] = OrderedDict()
         self._keyed_appends = 0
@@ -177,7 +179,7 @@ class SQLiteStore:
             after,
             summary_row(summary),
             self._event_rows(events),
-            [answer_row(execution_id, keyed) for keyed in answers],
+            [keyed_row(execution_id, keyed) for keyed in answers],
             origin_row(summary),
             [checkpoint_row(taken) for taken in checkpoints],
         )
@@ -206,8 +208,8 @@ class SQLiteStore:
     ) -> Sequence[ExecutionID]:
         """Forget an execution that has ended and all that ran below it; gives who is gone."""
         self._check_open()
-        row = None if answer is None else answer_row(execution_id, answer)
-        deletion = Deletion(execution_id, row, self._sql["insert_key"], stamp(now))
+        row = None if answer is None else keyed_row(execution_id, answer)
+        deletion = Deletion(execution_id, row, self._sql, stamp(now))
         await self._lines.flush()
         await self._writer.commit(deletion.run)
         for gone in deletion.gone:

@@ -12,6 +12,8 @@ from typing import Final
 from dipeo_server.domains.execution.blobs import BlobRef
 from dipeo_server.domains.execution.snapshot import document_of
 from dipeo_server.errors import DamagedCheckpoint, StorageError
+from dipeo_server.storage.access import is_sound_token
+from dipeo_server.storage.auditing import broken_links
 from dipeo_server.storage.blobs import FileBlobs, blobs_folder
 from dipeo_server.storage.chain import is_checksum
 from dipeo_server.storage.checkpoints import checkpoint_of
@@ -76,6 +78,8 @@ def verify_store(path: Path, tell: Tell = lambda *_: None) -> Verdict:
                 ("counts", _counts),
                 ("diagrams", _texts),
                 ("checkpoints", _checkpoints),
+                ("tokens", _tokens),
+                ("audit", _audit),
             ):
                 tell(what, 0, 0)
                 found += _guarded(f"the {what}", check(connection))
@@ -168,6 +172,18 @@ def _checkpoints(connection: sqlite3.Connection) -> Iterator[Damage]:
         except DamagedCheckpoint as error:
             message = f"{error.message} It is only a cache: the log is read in its place."
             yield Damage(message, row["execution_id"], row["at"])
+
+
+def _tokens(connection: sqlite3.Connection) -> Iterator[Damage]:
+    cursor = connection.cursor()
+    cursor.row_factory = sqlite3.Row
+    for row in cursor.execute("SELECT * FROM tokens ORDER BY position"):
+        if not is_sound_token(row):
+            yield Damage(f"The token {row['id']!r} is not what was written.")
+
+
+def _audit(connection: sqlite3.Connection) -> Iterator[Damage]:
+    yield from map(Damage, broken_links(connection))
 
 
 def _blobs(path: Path, connection: sqlite3.Connection, tell: Tell) -> tuple[int, list[Damage]]:

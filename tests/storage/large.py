@@ -10,11 +10,12 @@ from pathlib import Path
 
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.storage.appending import Append
+from dipeo_server.storage.auditing import keyed_row
 from dipeo_server.storage.chain import EventRow
 from dipeo_server.storage.codec import EventCodec, stamp
 from dipeo_server.storage.database import make_private, open_for_writing
 from dipeo_server.storage.queries import load_migrations, load_queries
-from dipeo_server.storage.rows import answer_row, summary_row
+from dipeo_server.storage.rows import summary_row
 from dipeo_server.storage.writer import BATCH_UNITS_MAX, Writer
 from tests.storage.records import execution, keyed
 from tests.storage.runs import LOOP, Run
@@ -60,5 +61,5 @@ async def fill(path: Path, executions: int, *, first: int = 1_000) -> int:
 
 def _append(execution_id: ExecutionID, run: Run, rows: list[EventRow]) -> Append:
     summary = replace(run.summary, id=execution_id)
-    answers = [answer_row(execution_id, keyed(execution_id))]
+    answers = [keyed_row(execution_id, keyed(execution_id))]
     return Append(execution_id, Seq(0), summary_row(summary), rows, answers)

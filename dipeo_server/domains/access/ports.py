@@ -61,8 +61,13 @@ class Access(Protocol):
         """All that were ever made, the oldest first."""
         ...
 
-    async def create(self, draft: TokenDraft, attempt: Attempt) -> NewToken:
-        """Make a token. Raises InvalidInput, StorageError."""
+    async def create(
+        self, draft: TokenDraft, attempt: Attempt, key: str | None = None
+    ) -> NewToken | Token:
+        """Make a token; for a key that was used before the token it made, without its text.
+
+        Raises InvalidInput, IdempotencyMismatch, StorageError.
+        """
         ...
 
     async def revoke(self, token_id: str, attempt: Attempt) -> Token:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from dipeo_server.domains.access.audit import AuditEntry
 from dipeo_server.domains.execution.blobs import Blobs
 from dipeo_server.domains.execution.checkpoint import TakenCheckpoint
 from dipeo_server.domains.execution.checkpoint_store import CheckpointStore
@@ -194,13 +195,17 @@ class LanguageModels(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """A mutation's key, committed with its events: same key and request, same answer."""
+    """A mutation's key, committed with its events: same key and request, same answer.
+
+    `entry`: what the audit tells of it; its target is what was changed, where it names none.
+    """
 
     principal: str
     key: str
     mutation: str
     request_hash: str
     expires_at: datetime
+    entry: AuditEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)

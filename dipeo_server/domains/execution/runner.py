@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from dipeo_server.domains.access.audit import Attempt
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.checkpoint import (
     Checkpoint,
@@ -97,12 +98,16 @@ class ForkExecution:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A client's key for one mutation; `request_hash` tells whether the arguments are the same."""
+    """A client's key for one mutation; `request_hash` tells whether the arguments are the same.
+
+    `attempt`: what the audit tells of it, in the transaction of what is done.
+    """
 
     principal: str
     key: str
     mutation: str
     request_hash: str
+    attempt: Attempt | None = None
 
 
 @dataclass(frozen=True, slots=True)
