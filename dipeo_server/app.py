@@ -19,6 +19,7 @@ from dipeo_server.domains.execution.expression import check_expression
 from dipeo_server.domains.execution.registry import HandlerRegistry
 from dipeo_server.errors import InvalidInput
 from dipeo_server.node_types import node_types
+from dipeo_server.runtime.access import AccessKeeper
 from dipeo_server.runtime.child_loader import ChildLoader
 from dipeo_server.runtime.clock import SystemClock
 from dipeo_server.runtime.code_runner import ProcessCodeRunner
@@ -36,6 +37,16 @@ from dipeo_server.storage.opening import open_store
 log = structlog.get_logger(__name__)
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - they are told apart, not listened on
+"""Addresses that mean every address of this machine: no client calls it by these."""
+
+
+def allowed_hosts(settings: Settings) -> frozenset[str] | None:
+    """Names that clients may call the server by; None = any."""
+    if "*" in settings.allowed_hosts:
+        return None
+    own = frozenset() if settings.host in WILDCARDS else frozenset({settings.host.lower()})
+    return LOOPBACK_HOSTS | settings.allowed_hosts | own
 
 
 def image_renderer() -> Renderer:
@@ -66,9 +77,12 @@ async def backend(
         load_child=ChildLoader(files, known.specs, check_expression).load,
         secrets=secrets,
     )
+    access: AccessKeeper | None = None
     limits = ConcurrencyLimits(settings.nodes_max, {"code_job": settings.code_jobs_max})
     runner = LocalRunner(store, known, ports, limits)
     try:
+        if settings.auth == "token":
+            access = await AccessKeeper.open(store.access, ports.clock)
         recovered = await runner.recover()
         if recovered:
             log.info("executions_recovered", count=recovered)
@@ -85,7 +99,10 @@ async def backend(
             now=ports.clock.now,
             check_expression=check_expression,
             limits=settings.limits,
-            allowed_hosts=LOOPBACK_HOSTS,
+            allowed_hosts=allowed_hosts(settings),
+            allowed_origins=settings.allowed_origins,
+            access=access,
+            lets_starters_approve=settings.starters_approve,
             is_ready=lambda: not runner.is_closing,
             storage_problem=lambda: store.problem,
             trusted_documents=trusted,
@@ -93,6 +110,8 @@ async def backend(
     finally:
         await runner.close()
         await models.close()
+        if access is not None:
+            await access.close()
         await store.close()
 
 

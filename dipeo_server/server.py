@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Literal
 
 import uvicorn
 from starlette.applications import Starlette
@@ -17,6 +17,10 @@ from dipeo_server.api.context import ApiLimits
 from dipeo_server.api.http import create_routes
 from dipeo_server.api.socket_protocol import SocketProtocol
 from dipeo_server.app import backend
+from dipeo_server.domains.access.audit import Attempt
+from dipeo_server.domains.access.ports import Access
+from dipeo_server.domains.access.roles import Role
+from dipeo_server.domains.access.tokens import NewToken, TokenDraft
 from dipeo_server.domains.execution.registry import HandlerRegistry
 from dipeo_server.errors import DipeoError
 from dipeo_server.settings import Settings
@@ -35,7 +39,7 @@ class PortTaken(DipeoError):
 
 
 class HostRefused(DipeoError):
-    """The address may not be listened on without authentication."""
+    """Others reach the address, and nobody would be asked who they are."""
 
     code = "FORBIDDEN"
 
@@ -96,17 +100,23 @@ async def serve(
     settings: Settings,
     on_ready: Callable[[str], None],
     registry: HandlerRegistry | None = None,
+    on_first_token: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; calls `on_ready` with the base URL once it accepts.
 
+    Where a token is asked for and the store has never had one, an admin's is made, and its text
+    told to `on_first_token`.
+
     Raises PortTaken, HostRefused, StoreLocked, StorageError.
     """
-    listening = listen(settings.host, settings.port)
+    listening = listen(settings.host, settings.port, settings.auth)
     signals = _Signals()
     with listening, signals.caught():
         host, port = listening.getsockname()[:2]
         name = f"[{host}]" if ":" in host else host
         async with backend(settings, registry) as services:
+            if services.access is not None and on_first_token is not None:
+                await _tell_first_token(services.access, on_first_token)
             app = Starlette(routes=create_routes(services))
             url = f"http://{name}:{port}"
             config = config_for(app, services.limits.socket_ping_seconds)
@@ -136,9 +146,18 @@ def config_for(app: Starlette, ping_seconds: float = PING_SECONDS) -> uvicorn.Co
     )
 
 
-def listen(host: str, port: int) -> socket.socket:
+async def _tell_first_token(access: Access, tell: Callable[[str], None]) -> None:
+    if access.all_tokens():
+        return
+    draft = TokenDraft("admin", Role.ADMIN, is_approver=True)
+    made = await access.create(draft, Attempt("server", None, "firstToken", "start"))
+    if isinstance(made, NewToken):
+        tell(made.text)
+
+
+def listen(host: str, port: int, auth: Literal["none", "token"] = "none") -> socket.socket:
     """A listening socket. Raises PortTaken, HostRefused."""
-    check_host(host)
+    check_host(host, auth)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -153,15 +172,19 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def check_host(host: str) -> None:
-    """Raises HostRefused for anything but loopback: there is no authentication yet."""
+def is_loopback(host: str) -> bool:
+    """Is it an address that only this machine reaches?"""
     try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        is_loopback = host == "localhost"
-    if not is_loopback:
+        return host.lower() == "localhost"
+
+
+def check_host(host: str, auth: Literal["none", "token"]) -> None:
+    """Raises HostRefused where others reach the address and nobody is asked who they are."""
+    if auth == "none" and not is_loopback(host):
         message = (
             f"Refusing to listen on {host}: without authentication anybody who reaches this "
             "address could run diagrams, and so code, on this machine."
         )
-        raise HostRefused(message, hint="Use --host 127.0.0.1 and a proxy that authenticates.")
+        raise HostRefused(message, hint="Use --auth token, or --host 127.0.0.1.")
