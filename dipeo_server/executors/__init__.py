@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dipeo_server.domains.diagram.problem import DiagramInvalid, DiagramProblem
+from dipeo_server.domains.execution.checkpoint import (
+    Checkpoint,
+    CheckpointPreset,
+    CheckpointScore,
+    CheckpointTrigger,
+)
 from dipeo_server.domains.execution.events import ErrorStrategy, GivenOutput
 from dipeo_server.domains.execution.ids import BarrierID
 from dipeo_server.domains.execution.output import SKIP_BRANCH
@@ -25,6 +31,8 @@ from dipeo_server.executors.graph_events import (
     BarrierResolved,
     BarrierWaiting,
     BranchCompleted,
+    CheckpointFailed,
+    CheckpointSaved,
     GraphComplete,
     GraphEvent,
     GraphFailed,
@@ -43,6 +51,7 @@ from dipeo_server.executors.graph_steps import End, Fallback, GoTo, GoToNext, St
 from dipeo_server.executors.handle import Decision, NotYetAvailable, RunHandle
 from dipeo_server.executors.live import AlreadyRunning
 from dipeo_server.executors.results import NodeResult, RunFailed, RunResults, stored_results
+from dipeo_server.executors.resuming import GraphChanged, IfChanged
 from dipeo_server.storage.memory import MemoryStore
 from dipeo_server.storage.opening import open_store
 
@@ -54,6 +63,12 @@ __all__ = [
     "BarrierResolved",
     "BarrierWaiting",
     "BranchCompleted",
+    "Checkpoint",
+    "CheckpointFailed",
+    "CheckpointPreset",
+    "CheckpointSaved",
+    "CheckpointScore",
+    "CheckpointTrigger",
     "Decision",
     "DiagramInvalid",
     "DiagramProblem",
@@ -65,6 +80,7 @@ __all__ = [
     "GoToNext",
     "Graph",
     "GraphCancelled",
+    "GraphChanged",
     "GraphComplete",
     "GraphError",
     "GraphEvent",
@@ -76,6 +92,7 @@ __all__ = [
     "GraphResult",
     "GraphResumed",
     "GraphStart",
+    "IfChanged",
     "InvalidGraph",
     "LogEntry",
     "MemoryStore",

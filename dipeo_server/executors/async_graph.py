@@ -18,6 +18,7 @@ from dipeo_server.errors import InvalidInput, InvalidState
 from dipeo_server.executors.functions import NodeFunction, as_node_type
 from dipeo_server.executors.handle import RunHandle
 from dipeo_server.executors.hosting import Hosting
+from dipeo_server.executors.keeping import Policy, policy_for
 from dipeo_server.executors.live import LiveRun
 from dipeo_server.executors.results import NodeResult, RunResults, given_outputs, results_of
 from dipeo_server.executors.secret_values import Secrets
@@ -44,7 +45,8 @@ class AsyncGraphExecutor:
     may be slow or fail without any harm to the run. The `global_context` is for secrets: functions
     read them in `call.secrets`, and they are kept nowhere; `variables` are for everything else.
     `initial_state` has results of an earlier run: what was completed and has not changed since is
-    not run again. A `store` keeps the run; without one it is forgotten with the executor.
+    not run again. A `store` keeps the run; without one it is forgotten with the executor. `policy`
+    says when its state is kept: a preset or triggers, None = CONSERVATIVE, and none in memory.
     """
 
     def __init__(  # noqa: PLR0913 - every option but the graph is keyword-only.
@@ -61,6 +63,7 @@ class AsyncGraphExecutor:
         max_steps: int | None = None,
         run_orphans: bool = False,
         store: StateStore | None = None,
+        policy: Policy = None,
         base_dir: Path | str = ".",
         emit_patience: float = 5.0,
     ) -> None:
@@ -89,6 +92,7 @@ class AsyncGraphExecutor:
             error_strategy=error_strategy,
             execution_id=self.thread_id,
             initial=initial,
+            checkpoints=policy_for(policy, self._hosting.store),
         )
         self._emit = emit_event
         self._patience = emit_patience

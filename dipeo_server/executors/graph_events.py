@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from dipeo_server.domains.execution import events as facts
+from dipeo_server.domains.execution.checkpoint import CheckpointTrigger
 from dipeo_server.domains.execution.events import PauseCause, Recorded
 from dipeo_server.domains.execution.ids import BarrierID, NodeRun
 from dipeo_server.domains.execution.status import BarrierStatus, ExecutionStatus
@@ -138,6 +139,32 @@ class BarrierResolved:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """The state behind the event `sequence` is kept; `node` is what comes next, if anything does.
+
+    Behind the last one `node` is `__complete__`. `step` is how many steps there were by then.
+    """
+
+    trace_id: str
+    at: datetime
+    checkpoint_id: str
+    node: str | None
+    step: int
+    sequence: int
+    trigger: CheckpointTrigger
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFailed:
+    """No checkpoint could be taken; the run goes on without it."""
+
+    trace_id: str
+    at: datetime
+    trigger: CheckpointTrigger
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class GraphPaused:
     """Nothing starts until `handle.resume()`; `cause` says what holds the run."""
 
@@ -185,6 +212,8 @@ GraphEvent: TypeAlias = (
     | ParallelCompleted
     | BarrierWaiting
     | BarrierResolved
+    | CheckpointSaved
+    | CheckpointFailed
     | GraphPaused
     | GraphResumed
     | GraphComplete
@@ -215,7 +244,7 @@ class Narrator:
         run = getattr(event, "node_run", None)
         if isinstance(run, NodeRun) and run.node == START:
             return
-        for tell in (self._of_run, self._of_node, self._of_groups, self._of_barriers):
+        for tell in (self._of_run, self._of_node, self._of_groups, self._of_the_rest):
             yield from tell(event, at)
 
     def result(self) -> GraphResult:
@@ -297,7 +326,7 @@ class Narrator:
             case _:
                 return
 
-    def _of_barriers(self, event: facts.Event, at: datetime) -> Iterator[GraphEvent]:
+    def _of_the_rest(self, event: facts.Event, at: datetime) -> Iterator[GraphEvent]:
         match event:
             case facts.BarrierWaiting(node_run=run, prompt=prompt):
                 place = (self._id, at, run.node, span_of(run))
@@ -306,6 +335,11 @@ class Narrator:
                 place = (self._id, at, run.node, span_of(run))
                 told = (run.barrier, status, event.reason, event.decided_by)
                 yield BarrierResolved(*place, *told)
+            case facts.CheckpointSaved(checkpoint_id=kept, at=seq, trigger=trigger):
+                node = None if event.next_node == START else event.next_node
+                yield CheckpointSaved(self._id, at, kept, node, self._steps, seq, trigger)
+            case facts.CheckpointFailed(trigger=trigger, message=message):
+                yield CheckpointFailed(self._id, at, trigger, message)
             case _:
                 return
 

@@ -7,7 +7,9 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+from dipeo_server.domains.execution.checkpoint import DELTAS_MAX, CheckpointScore
 from dipeo_server.domains.execution.delta import ReducerRegistry
+from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import StateStore
 from dipeo_server.domains.execution.runner import StartExecution
 from dipeo_server.errors import InvalidInput
@@ -21,9 +23,11 @@ from dipeo_server.executors.graph_errors import (
 )
 from dipeo_server.executors.graph_events import GraphComplete, GraphEvent, GraphFailed, Narrator
 from dipeo_server.executors.graph_nodes import Reduce, Reducers
-from dipeo_server.executors.handle import NotYetAvailable, RunHandle
+from dipeo_server.executors.handle import RunHandle
 from dipeo_server.executors.hosting import Hosting
+from dipeo_server.executors.keeping import Policy, policy_for, settings_of
 from dipeo_server.executors.live import LiveRun
+from dipeo_server.executors.resuming import IfChanged, Resuming
 from dipeo_server.storage.memory import MemoryStore
 
 MAX_STEPS = 50
@@ -75,7 +79,8 @@ class GraphExecutor:
     """Runs a Graph, as often as one likes; every run has a log of its own in the store.
 
     `max_steps` bounds how many nodes a run may enter. Without a `store` runs are kept in memory.
-    Checkpoint policies are not available yet: `policy` is None.
+    `policy` says when they take checkpoints: a preset or triggers, None = CONSERVATIVE, and none in
+    memory. Behind `delta_compact_threshold` differences the next one is a whole state.
     """
 
     def __init__(
@@ -83,9 +88,11 @@ class GraphExecutor:
         graph: Graph | None = None,
         max_steps: int = MAX_STEPS,
         store: StateStore | None = None,
-        policy: object | None = None,
+        policy: Policy = None,
+        *,
+        delta_compact_threshold: int = DELTAS_MAX,
     ) -> None:
-        """Raises InvalidInput for a limit below 1, NotYetAvailable for a policy."""
+        """Raises InvalidInput for a limit below 1, and a policy that there is not."""
         if max_steps < 1:
             raise InvalidInput("max_steps must be at least 1.", field=("max_steps",))
         self.max_steps = max_steps
@@ -93,6 +100,7 @@ class GraphExecutor:
         self._store = store
         self._reducers: dict[str, str] = {}
         self._functions: dict[str, Reduce] = {}
+        self._settings = settings_of(CheckpointScore(), delta_compact_threshold)
         self.set_policy(policy)
 
     def set_graph(self, graph: Graph) -> None:
@@ -103,16 +111,16 @@ class GraphExecutor:
         """Keep the runs that begin from now on in this store; it is not closed."""
         self._store = store
 
-    def set_policy(self, policy: object | None) -> None:
-        """Raises NotYetAvailable for anything but None."""
-        if policy is not None:
-            message = "This version takes no checkpoints, so there is no policy for them."
-            raise NotYetAvailable(message, hint="The log keeps every step; give a durable store.")
+    def set_policy(self, policy: Policy) -> None:
+        """Let the runs that begin from now on take checkpoints so. Raises InvalidInput."""
+        if policy is not None and not isinstance(policy, str):
+            policy = tuple(policy)
+        policy_for(policy, self._store or MemoryStore())
+        self._policy = policy
 
-    def set_checkpoint_score(self, score: object) -> None:
-        """Raises NotYetAvailable: there are no checkpoints to be scored yet."""
-        message = f"This version takes no checkpoints, so {type(score).__name__} has no use."
-        raise NotYetAvailable(message, hint="The log keeps every step; give a durable store.")
+    def set_checkpoint_score(self, score: CheckpointScore) -> None:
+        """Let the trigger ADAPTIVE weigh so what runs do that begin from now on."""
+        self._settings = settings_of(score, self._settings.deltas_max)
 
     def register_reducer(self, key: str, reducer: str | Reduce) -> None:
         """Let a key's values meet so, in runs that begin from now on: by name, or by a function.
@@ -165,13 +173,39 @@ class GraphExecutor:
         handle = GraphHandle(run, compiled.ways)
         return GraphExecution(handle.events(), handle)
 
+    async def resume_from(
+        self,
+        trace_id: str,
+        *,
+        at: int | None = None,
+        if_changed: IfChanged = IfChanged.REFUSE,
+    ) -> GraphExecution:
+        """Go on with a run of the store, whose first events the stream tells once more.
+
+        One that has not ended goes on as itself, with all that was next in it. For one that has
+        failed, or was cancelled, another run goes on from its newest checkpoint; with `at` always,
+        from the newest one up to there. `if_changed` is for a run that has another graph.
+
+        Raises NotFound where there is no such run or checkpoint, AlreadyRunning, GraphChanged,
+        InvalidState for a run that has completed, InvalidGraph.
+        """
+        compiled = self._compiled()
+        place = None if at is None else Seq(at)
+        wish = Resuming(ExecutionID(trace_id), compiled.diagram, IfChanged(if_changed), place)
+        hosting = Hosting(compiled.registry, self._store or MemoryStore())
+        handle = GraphHandle(await LiveRun.of(hosting, wish.begin), compiled.ways)
+        return GraphExecution(handle.events(), handle)
+
     async def _begun(self, compiled: CompiledGraph, state: Mapping[str, Any] | None) -> LiveRun:
+        store = self._store or MemoryStore()
         request = StartExecution(
-            compiled.diagram, dict(state or {}), max_steps=self.max_steps + START_STEPS
+            compiled.diagram,
+            dict(state or {}),
+            max_steps=self.max_steps + START_STEPS,
+            checkpoints=policy_for(self._policy, store),
+            checkpointing=self._settings,
         )
-        return await LiveRun.begun(
-            Hosting(compiled.registry, self._store or MemoryStore()), request
-        )
+        return await LiveRun.begun(Hosting(compiled.registry, store), request)
 
     def _compiled(self) -> CompiledGraph:
         reducers = Reducers(dict(self._reducers), dict(self._functions))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Self
 
+from dipeo_server.domains.execution.checkpoint import Checkpoint
 from dipeo_server.domains.execution.ids import BarrierID
 from dipeo_server.domains.execution.interventions import BarrierAction, PauseMode
 from dipeo_server.domains.execution.signals import (
@@ -127,10 +128,13 @@ class RunHandle:
         """Go on after a pause; `max_steps` raises the limit that paused it."""
         await self.signal(ResumeRequested(max_steps))
 
-    async def checkpoint(self) -> None:
-        """Raises NotYetAvailable: the log alone is what a run is kept in."""
-        message = "This version takes no checkpoints."
-        raise NotYetAvailable(message, hint="The log keeps every step; give a durable store.")
+    async def checkpoint(self) -> Checkpoint:
+        """Keep the state as it is, before the next node starts, whatever the policy says.
+
+        Where nothing has happened since the last checkpoint it is that one. Raises
+        ExecutionFinished, InvalidState where none could be taken, StorageError.
+        """
+        return await self._run.checkpoint()
 
     async def signal(self, signal: Signal) -> None:
         """Tell the run anything that can be told. Raises Rejected (several), ExecutionFinished."""

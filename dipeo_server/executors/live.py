@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeAlias
 
+from dipeo_server.domains.execution.checkpoint import Checkpoint
 from dipeo_server.domains.execution.events import (
+    CheckpointFailed,
+    CheckpointSaved,
     Event,
     ExecutionStatusChanged,
     PauseCause,
     Recorded,
 )
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
-from dipeo_server.domains.execution.runner import StartExecution
-from dipeo_server.domains.execution.signals import AbortRequested, Signal
+from dipeo_server.domains.execution.ports import StateStore
+from dipeo_server.domains.execution.runner import Accepted, StartExecution
+from dipeo_server.domains.execution.signals import AbortRequested, CheckpointRequested, Signal
 from dipeo_server.domains.execution.state import ExecutionView
 from dipeo_server.domains.execution.status import ExecutionStatus
-from dipeo_server.errors import ConcurrentAppend, ExecutionFinished, InvalidState
+from dipeo_server.errors import ConcurrentAppend, ExecutionFinished, InvalidState, NotFound
 from dipeo_server.executors.hosting import Hosting
 from dipeo_server.runtime.local import LocalRunner
 
@@ -26,6 +31,15 @@ LIMITS: Final = frozenset({PauseCause.MAX_STEPS, PauseCause.MAX_TOKENS, PauseCau
 
 _kept: Final[set[asyncio.Task[ExecutionView]]] = set()
 """Runs go on whether or not anybody holds on to their streams and handles."""
+
+_served: Final[set[tuple[int, ExecutionID]]] = set()
+"""The runs that live in this process, by store: each is run once."""
+
+Claim: TypeAlias = Callable[[ExecutionID], None]
+"""Says that a run is to be run here. Raises AlreadyRunning."""
+
+Begin: TypeAlias = Callable[[StateStore, LocalRunner, Claim], Awaitable[ExecutionID]]
+"""Lets a run begin, or go on."""
 
 
 class AlreadyRunning(InvalidState):
@@ -42,18 +56,28 @@ class LiveRun:
     """A run that was accepted; its runner closes when it has ended."""
 
     def __init__(
-        self, run_id: ExecutionID, runner: LocalRunner, task: asyncio.Task[ExecutionView]
+        self,
+        run_id: ExecutionID,
+        runner: LocalRunner,
+        store: StateStore,
+        task: asyncio.Task[ExecutionView],
     ) -> None:
         self.id = run_id
         self.runner = runner
+        self._store = store
         self._task = task
 
     @classmethod
     async def begun(cls, hosting: Hosting, request: StartExecution) -> LiveRun:
         """Start a run. Raises AlreadyRunning, InvalidState, InvalidInput, StorageError."""
+        return await cls.of(hosting, partial(_begin, request))
+
+    @classmethod
+    async def of(cls, hosting: Hosting, begin: Begin) -> LiveRun:
+        """A run that begins, or goes on, in this process. Raises whatever `begin` does."""
         loop = asyncio.get_running_loop()
         begun: asyncio.Future[tuple[ExecutionID, LocalRunner]] = loop.create_future()
-        task = loop.create_task(_live(hosting, request, begun), name="executor")
+        task = loop.create_task(_live(hosting, begin, begun), name="executor")
         _kept.add(task)
         task.add_done_callback(_let_go)
         task.add_done_callback(lambda _: begun.cancel())
@@ -62,9 +86,9 @@ class LiveRun:
         except asyncio.CancelledError:
             if task.done():
                 await task  # It could not begin, and says why.
-            await _never_mind(task, begun)
+            await _never_mind(hosting.store, task, begun)
             raise
-        return cls(run_id, runner, task)
+        return cls(run_id, runner, hosting.store, task)
 
     @property
     def has_ended(self) -> bool:
@@ -79,14 +103,27 @@ class LiveRun:
         """Everything that was recorded behind `after`, then live; ends behind the last event."""
         return self.runner.events(self.id, after=after)
 
-    async def signal(self, signal: Signal) -> None:
+    async def signal(self, signal: Signal) -> Accepted:
         """Tell the run something; answers after the commit. Raises Rejected, ExecutionFinished."""
         if self.has_ended:
             view = await self.ended()
             if isinstance(signal, AbortRequested) and view.status is ExecutionStatus.ABORTED:
-                return
+                return Accepted(self.id, view.last_seq)
             raise ExecutionFinished(f"The run has ended: {view.status}.")
-        await self.runner.signal(self.id, signal)
+        return await self.runner.signal(self.id, signal)
+
+    async def checkpoint(self) -> Checkpoint:
+        """Keep the state as it is. Raises ExecutionFinished, InvalidState, StorageError."""
+        place = (await self.signal(CheckpointRequested())).sequence
+        for recorded in await self._store.read(self.id, after=Seq(place - 1), limit=1):
+            event = recorded.event
+            if isinstance(event, CheckpointFailed):
+                raise InvalidState(f"No checkpoint could be taken: {event.message}")
+            if isinstance(event, CheckpointSaved):
+                found = await self._store.checkpoints.find(self.id, event.at)
+                if found is not None:
+                    return found
+        raise NotFound(f"The checkpoint of {self.id!r} at {place} is not there any more.")
 
     async def ended_within_limits(self) -> tuple[ExecutionView, PauseCause | None]:
         """The run once it has ended, and the limit at which it was ended, if it reached one."""
@@ -105,13 +142,15 @@ class LiveRun:
 
 
 async def _never_mind(
-    task: asyncio.Task[ExecutionView], begun: asyncio.Future[tuple[ExecutionID, LocalRunner]]
+    store: StateStore,
+    task: asyncio.Task[ExecutionView],
+    begun: asyncio.Future[tuple[ExecutionID, LocalRunner]],
 ) -> None:
     """End a run whose start was cancelled, if it came to that."""
     either: set[asyncio.Future[Any]] = {task, begun}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if not begun.cancelled():
-        await LiveRun(*begun.result(), task).stop("its start was cancelled")
+        await LiveRun(*begun.result(), store, task).stop("its start was cancelled")
 
 
 def limit_reached(event: Event) -> PauseCause | None:
@@ -125,19 +164,33 @@ def limit_reached(event: Event) -> PauseCause | None:
 
 async def _live(
     hosting: Hosting,
-    request: StartExecution,
+    begin: Begin,
     begun: asyncio.Future[tuple[ExecutionID, LocalRunner]],
 ) -> ExecutionView:
-    async with hosting.runner() as runner:
-        run_id = await _begin(hosting, runner, request)
-        if not begun.done():
-            begun.set_result((run_id, runner))
-        return await runner.ended(run_id)
+    claims: set[tuple[int, ExecutionID]] = set()
+
+    def claim(run_id: ExecutionID) -> None:
+        place = (id(hosting.store), run_id)
+        if place in _served:
+            raise AlreadyRunning(f"The run {run_id!r} is running already.")
+        _served.add(place)
+        claims.add(place)
+
+    try:
+        async with hosting.runner() as runner:
+            run_id = await begin(hosting.store, runner, claim)
+            if not begun.done():
+                begun.set_result((run_id, runner))
+            return await runner.ended(run_id)
+    finally:
+        _served.difference_update(claims)
 
 
-async def _begin(hosting: Hosting, runner: LocalRunner, request: StartExecution) -> ExecutionID:
+async def _begin(
+    request: StartExecution, store: StateStore, runner: LocalRunner, claim: Claim
+) -> ExecutionID:
     wanted = request.execution_id
-    known = await hosting.store.summary(wanted) if wanted is not None else None
+    known = await store.summary(wanted) if wanted is not None else None
     if known is not None and known.status.is_terminal:
         message = f"The run {wanted!r} is in this store already, and has ended: {known.status}."
         hint = "Take another thread_id, and give its results as initial_state to go on from there."
@@ -145,7 +198,9 @@ async def _begin(hosting: Hosting, runner: LocalRunner, request: StartExecution)
     if known is not None:
         raise AlreadyRunning(f"The run {wanted!r} is running already.")
     try:
-        return (await runner.start(request)).execution_id
+        run_id = (await runner.start(request)).execution_id
+        claim(run_id)
+        return run_id
     except ConcurrentAppend as error:
         raise AlreadyRunning(f"The run {wanted!r} is running already.") from error
 

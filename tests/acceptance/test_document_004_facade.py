@@ -25,7 +25,6 @@ from dipeo_server.executors import (
     MissingEdge,
     NodeExecutionFailed,
     NodeNotFound,
-    NotYetAvailable,
     ObservedError,
     StateChanged,
     StateView,
@@ -87,14 +86,6 @@ async def test_an_executor_is_made_plain_or_with_everything(tmp_path: Path) -> N
         result.trace_id
     ]
     await store.close()
-
-
-def test_checkpoints_are_refused_for_now() -> None:
-    """004-02, 004-03, 004-07: no policy, no score; the error says so."""
-    with pytest.raises(NotYetAvailable, match="takes no checkpoints"):
-        GraphExecutor(line("a"), policy="conservative")
-    with pytest.raises(NotYetAvailable, match="takes no checkpoints"):
-        GraphExecutor().set_checkpoint_score(object())
 
 
 async def test_a_graph_with_a_barrier_needs_a_stream() -> None:

@@ -29,7 +29,6 @@ from dipeo_server.executors import (
     NodeEnd,
     NodeExecutionFailed,
     NodeStart,
-    NotYetAvailable,
     ObservedError,
     ParallelCompleted,
     ParallelStarted,
@@ -375,11 +374,3 @@ async def test_dropping_stream_and_handle_decides_nothing() -> None:
     assert summary is not None
     assert (summary.status, summary.waiting_barriers) == (ExecutionStatus.WAITING, 1)
     await handle.cancel()
-
-
-async def test_a_checkpoint_is_refused_for_now() -> None:
-    """004-05, 004-07, 004-19"""
-    execution = await GraphExecutor(reviewed()).execute_stream()
-    with pytest.raises(NotYetAvailable, match="no checkpoints"):
-        await execution.handle.checkpoint()
-    await execution.handle.cancel()
