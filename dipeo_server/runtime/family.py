@@ -199,11 +199,11 @@ class Family:
     async def _pass_on(self, parent: ExecutionID, child: ExecutionID, signal: Signal) -> None:
         """Tell a child, however long the disk keeps it from being recorded."""
         # Tasks may be late; what the parent has taken back meanwhile is not told any more.
-        while not (isinstance(signal, ResumeRequested) and parent in self._held):
+        while self._is_wanted(parent, signal):
             try:
                 await self._tell(child, signal)
             except StorageError as error:
-                if not error.is_lasting and self._is_wanted(parent, signal):
+                if not error.is_lasting:
                     await asyncio.sleep(STORAGE_RETRY_SECONDS)
                     continue
             except DipeoError as error:
@@ -213,5 +213,11 @@ class Family:
             return
 
     def _is_wanted(self, parent: ExecutionID, signal: Signal) -> bool:
-        """Is there anything left of it to be told, once the disk does again?"""
-        return not isinstance(signal, PauseRequested) or parent in self._held
+        """Is the parent still held, where that is what is told, or still not held?"""
+        match signal:
+            case PauseRequested():
+                return parent in self._held
+            case ResumeRequested():
+                return parent not in self._held
+            case _:
+                return True
