@@ -9,14 +9,15 @@ ARGS ?=
 SIM_SEEDS ?= 300
 FILE ?= examples/debate.light.yaml
 STAMP := .venv/.installed
+PACKAGES := tests/conformance/node_modules/.package-lock.json
 PAGES := dipeo_server/web/graphiql.html
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --extra sandbox --extra testing --group dev
 
-.PHONY: help install frontend pages run serve test check fmt lock docs schema bench sim prove clean
+.PHONY: help install frontend pages run serve test check conformance fmt lock docs schema bench sim prove clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 install: $(STAMP) pages ## Make .venv with everything pinned; done by the others when it is missing
 
@@ -41,12 +42,19 @@ serve: $(STAMP) pages ## Serve GraphQL on http://127.0.0.1:8000/graphql, GraphiQ
 	$(BIN)/dipeo-server serve
 
 test: $(STAMP) ## Run the tests, without the large counts [WORKERS=2]
-	$(BIN)/pytest -n $(WORKERS) -ra -m "not slow and not prove"
+	$(BIN)/pytest -n $(WORKERS) -ra -m "not slow and not prove and not conformance"
 
 check: $(STAMP) ## Lint, format, types, layers and house rules; changes nothing
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/codespell
 	$(BIN)/mypy && $(BIN)/lint-imports --no-logo
 	$(BIN)/pytest -q -ra tests/house
+
+conformance: $(STAMP) $(PACKAGES) ## Hold the server against the protocols, and real clients of them
+	$(BIN)/pytest -ra tests/conformance
+
+$(PACKAGES): tests/conformance/package-lock.json
+	@if ! command -v npm > /dev/null; then echo "There is no npm: what needs it is skipped."; \
+	else cd tests/conformance && npm ci --no-audit --no-fund --loglevel error && touch ../../$@; fi
 
 fmt: $(STAMP) ## Format, and mend what can be mended safely
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
