@@ -37,10 +37,10 @@ class ConnectionLost(Unavailable):
 
 
 class RequestRefused(DipeoError):
-    """The server refused a request as a whole; `code` is the one it gave."""
+    """The server refused a request as a whole; `code` and `hint` are those it gave."""
 
-    def __init__(self, message: str, code: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, code: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
         self.code = code
 
 
@@ -186,8 +186,9 @@ async def _acknowledged(socket: ClientConnection) -> None:
 
 def _refusal(error: object) -> RequestRefused:
     match error:
-        case {"message": str(message), "extensions": {"code": str(code)}}:
-            return RequestRefused(message, code)
+        case {"message": str(message), "extensions": {"code": str(code), **details}}:
+            hint = details.get("hint")
+            return RequestRefused(message, code, hint=hint if isinstance(hint, str) else None)
         case {"message": str(message)}:
             return RequestRefused(message, "INVALID")
         case _:

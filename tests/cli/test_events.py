@@ -61,7 +61,8 @@ class Flaky:
             case 1:
                 await socket.send('{"id": "1", "type": "complete"}')
             case 2:
-                error = {"message": "no such run", "extensions": {"code": "NOT_FOUND"}}
+                extensions = {"code": "NOT_FOUND", "hint": "look at the list"}
+                error = {"message": "no such run", "extensions": extensions}
                 await socket.send(json.dumps({"id": "1", "type": "error", "payload": [error]}))
             case _:
                 await socket.close(code, "planned")
@@ -95,11 +96,11 @@ async def test_a_refusal_is_not_tried_again(code: int) -> None:
     assert server.asked == ["0"]
 
 
-async def test_an_error_has_the_code_of_the_server() -> None:
+async def test_an_error_has_the_code_and_the_hint_of_the_server() -> None:
     async with flaky((0, 2)) as (client, _):
         with pytest.raises(RequestRefused, match="no such run") as caught:
             await followed(client)
-    assert caught.value.code == "NOT_FOUND"
+    assert (caught.value.code, caught.value.hint) == ("NOT_FOUND", "look at the list")
 
 
 async def test_a_server_that_is_not_there_is_told_at_once() -> None:
