@@ -14,6 +14,7 @@ from dipeo_server.domains.diagram.problem import Severity
 from dipeo_server.domains.execution.checkpoint import CheckpointPreset, CheckpointTrigger
 from dipeo_server.domains.execution.envelope import ContentType
 from dipeo_server.domains.execution.events import BarrierAction, Durability, ErrorStrategy
+from dipeo_server.domains.execution.graph_groups import GroupKind
 from dipeo_server.domains.execution.interventions import BreakpointWhen, PauseMode
 from dipeo_server.domains.execution.status import (
     BarrierStatus,
@@ -227,6 +228,16 @@ describe(
         CheckpointPreset.CONSERVATIVE: "BARRIER_RESOLVED, HUMAN_DECISION and EXECUTION_COMPLETED.",
         CheckpointPreset.MINIMAL: "BARRIER_RESOLVED and EXECUTION_COMPLETED.",
         CheckpointPreset.MANUAL: "ON_REQUEST alone.",
+    },
+)
+describe(
+    GroupKind,
+    "What holds states of an execution graph together.",
+    {
+        GroupKind.LOOP_TURN: "One turn of a loop.",
+        GroupKind.SUB_DIAGRAM: "The run of a sub-diagram, for one visit of a node.",
+        GroupKind.PARALLEL: "The branches that one visit of a node runs side by side.",
+        GroupKind.BRANCH: "The run of one of these branches.",
     },
 )
 describe(

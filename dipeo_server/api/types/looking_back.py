@@ -11,13 +11,15 @@ from strawberry.scalars import JSON
 
 from dipeo_server.api.context import Info, OperationContext
 from dipeo_server.api.json_dialect import dumps
-from dipeo_server.api.past import check_sequence, execution_graph, merged, past_view
+from dipeo_server.api.past import check_sequence, merged, past_view
+from dipeo_server.api.past_graph import GraphPart, execution_graph
 from dipeo_server.api.types.described import computed, object_type
 from dipeo_server.api.types.execution_facts import ExecutionFacts
 from dipeo_server.api.types.node_state import duration
 from dipeo_server.api.types.outcome import BODY_BYTES_MAX, execution_error, token_usage
 from dipeo_server.api.types.rendering import DrawnAs, rendered
 from dipeo_server.domains.execution import dependencies, graph, history
+from dipeo_server.domains.execution.graph_groups import GroupKind
 from dipeo_server.domains.execution.graph_picture import compose_graph
 from dipeo_server.domains.execution.ids import Seq
 
@@ -29,6 +31,15 @@ UpTo: TypeAlias = Annotated[
 ]
 AfterEvent: TypeAlias = Annotated[
     Seq | None, strawberry.argument(description="Only states behind this event.")
+]
+SubDiagrams: TypeAlias = Annotated[
+    bool,
+    strawberry.argument(
+        description=(
+            "Also the runs of sub-diagrams and of branches whose visits begin there, with what "
+            "is below them."
+        )
+    ),
 ]
 Flattened: TypeAlias = Annotated[
     bool,
@@ -105,6 +116,22 @@ class GraphEdge:
 
 
 @object_type
+class GraphGroup:
+    """States that belong together: a turn of a loop, or what ran for one visit of a node."""
+
+    id: strawberry.ID = strawberry.field(description="Unlike all others of the graph.")
+    kind: GroupKind = strawberry.field(description="What holds them together.")
+    execution_id: strawberry.ID = strawberry.field(
+        description="The run whose states these are; of PARALLEL that which runs the branches."
+    )
+    label: str = strawberry.field(description="The node, the branch or the turn, for people.")
+    parent: strawberry.ID | None = strawberry.field(description="The group around it.")
+    states: list[strawberry.ID] = strawberry.field(
+        description="Its states but those that are in groups inside of it."
+    )
+
+
+@object_type
 class ExecutionGraph:
     """States as nodes, steps as edges, forks as branches."""
 
@@ -130,6 +157,24 @@ class ExecutionGraph:
         return [
             GraphEdge(from_=strawberry.ID(earlier), to=strawberry.ID(later))
             for earlier, later in self.found.edges
+        ]
+
+    @computed
+    def groups(self) -> list[GraphGroup]:
+        """The groups, each behind the one around it.
+
+        A part of a run tells of loops as far as their turns begin in it.
+        """
+        return [
+            GraphGroup(
+                id=strawberry.ID(group.id),
+                kind=group.kind,
+                execution_id=strawberry.ID(group.execution_id),
+                label=group.label,
+                parent=None if group.parent is None else strawberry.ID(group.parent),
+                states=[strawberry.ID(each) for each in group.states],
+            )
+            for group in self.found.groups
         ]
 
     @computed
@@ -169,13 +214,18 @@ class LookingBack(ExecutionFacts):
 
     @computed
     async def execution_graph(
-        self, info: Info, after: AfterEvent = None, up_to: UpTo = None
+        self,
+        info: Info,
+        after: AfterEvent = None,
+        up_to: UpTo = None,
+        *,
+        sub_diagrams: SubDiagrams = False,
     ) -> ExecutionGraph:
         """The states that it, what it was forked from, and all forks of these went through."""
         view = await self.loaded_view(info)
         upto = Seq(2**62) if up_to is None else up_to
-        found = await execution_graph(info.context, view, after=after or Seq(0), upto=upto)
-        return ExecutionGraph(found=found)
+        part = GraphPart(after or Seq(0), upto, has_children=sub_diagrams)
+        return ExecutionGraph(found=await execution_graph(info.context, view, part))
 
     @computed
     async def dependency_graph(

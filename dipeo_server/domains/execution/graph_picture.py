@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from dipeo_server.domains.diagram.rendering.picture import Arrow, Box, Line, Picture, Shape, Style
 from dipeo_server.domains.diagram.rendering.renderer import PictureTooLarge
-from dipeo_server.domains.execution.graph import ExecutionGraph, GraphState
+from dipeo_server.domains.execution.graph import ExecutionGraph
+from dipeo_server.domains.execution.graph_walk import GraphState, StateKind
 from dipeo_server.domains.execution.picture import STYLES
 
 BOXES_MAX: Final = 100
@@ -18,6 +19,14 @@ STATES_SHOWN_MAX: Final = 60
 
 ENDS_SHOWN_MAX: Final = 8
 """So many states are drawn at both ends of such a stretch, if there is room."""
+
+
+_SHAPES: Final[Mapping[StateKind, Shape]] = {
+    StateKind.CHANGE: Shape.OTHER,
+    StateKind.QUESTION: Shape.PEOPLE,
+    StateKind.CHILD: Shape.CHILD,
+}
+_SIGNS: Final[Mapping[StateKind, str]] = {StateKind.CHANGE: "± ", StateKind.CHILD: "↳ "}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +113,10 @@ def _box(part: _Part) -> Box:
 def _state_box(state: GraphState) -> Box:
     is_fork = state.is_first and state.sequence > 1
     style = STYLES[state.status] if state.status is not None and not is_fork else None
-    sign = f"{style.sign} " if style is not None else ""
-    shape = Shape.START if state.is_first else Shape.END if state.is_last else Shape.MODEL
+    sign = f"{style.sign} " if style is not None else _SIGNS.get(state.kind, "")
+    shape = _SHAPES.get(state.kind, Shape.MODEL)
+    if state.kind is not StateKind.CHILD and (state.is_first or state.is_last):
+        shape = Shape.START if state.is_first else Shape.END
     facts = [f"event {state.sequence}"]
     if state.is_first:
         facts.append(state.execution_id)
@@ -120,7 +131,9 @@ def _state_box(state: GraphState) -> Box:
 
 def _title(graph: ExecutionGraph) -> tuple[str, ...]:
     runs = len({state.execution_id for state in graph.states})
-    forks = "" if runs == 1 else f", {runs} runs; dashed: what it did not go through"
+    has_more = any(state.id not in graph.line for state in graph.states)
+    dashed = "; dashed: what it did not go through" if has_more else ""
+    forks = "" if runs == 1 else f", {runs} runs{dashed}"
     return "States and steps", f"{graph.execution_id}{forks}"
 
 

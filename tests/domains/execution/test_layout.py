@@ -11,8 +11,8 @@ import pytest
 
 from dipeo_server.domains.diagram.rendering.dot import to_dot
 from dipeo_server.domains.diagram.rendering.picture import Box, Picture, Shape
-from dipeo_server.domains.execution.graph import Branch
 from dipeo_server.domains.execution.graph_picture import compose_graph
+from dipeo_server.domains.execution.graph_walk import Branch
 from dipeo_server.domains.execution.picture import STYLES, compose_run
 from dipeo_server.domains.execution.state import view
 from dipeo_server.domains.execution.status import NodeExecutionStatus
