@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from dipeo_server.domains.execution.ids import BarrierID, DiagramID, ExecutionID, NodeRun
+from dipeo_server.domains.execution.ids import BarrierID, DiagramID, ExecutionID
 
 EXECUTION_PREFIX: Final = "exec_"
 DIAGRAM_PREFIX: Final = "diagram_"
@@ -95,14 +94,3 @@ def is_execution_id(text: str) -> bool:
 def is_diagram_id(text: str) -> bool:
     """Could it be the id of a stored diagram?"""
     return text.startswith(DIAGRAM_PREFIX)
-
-
-def trace_id(execution_id: ExecutionID) -> str:
-    """32 hex digits (a W3C trace id), the same for the same execution, always."""
-    return hashlib.blake2b(execution_id.encode(), digest_size=16).hexdigest()
-
-
-def span_id(execution_id: ExecutionID, run: NodeRun) -> str:
-    """16 hex digits (a W3C span id) of one attempt of one visit."""
-    text = _SEPARATOR.join([execution_id, run.node, str(run.occurrence), str(run.attempt)])
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

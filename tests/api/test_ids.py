@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipeo_server.api.ids import Kind, PartID, decode, is_execution_id, span_id, trace_id
+from dipeo_server.api.ids import Kind, PartID, decode, is_execution_id
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
+from dipeo_server.domains.execution.trace_ids import root_span_id, span_id, trace_id
 
 RUN = ExecutionID("exec_0_abc")
 
@@ -48,5 +49,6 @@ def test_ids_of_executions_are_known_by_their_prefix() -> None:
 def test_traces_and_spans_have_the_form_of_the_standard() -> None:
     first, second = NodeRun("a", 1), NodeRun("a", 1, 2)
     assert len(trace_id(RUN)) == 32
-    assert len(span_id(RUN, first)) == 16
+    assert len(span_id(RUN, first)) == len(root_span_id(RUN)) == 16
+    assert root_span_id(RUN) != trace_id(RUN)[:16]
     assert span_id(RUN, first) == span_id(RUN, first) != span_id(RUN, second)

@@ -9,7 +9,6 @@ import strawberry
 from strawberry.scalars import JSON
 
 from dipeo_server.api.history import Before
-from dipeo_server.api.ids import span_id, trace_id
 from dipeo_server.api.types import events, steered
 from dipeo_server.api.types.event_bases import ExecutionEvent
 from dipeo_server.api.types.event_parts import Head, attempt, json_value, visit
@@ -17,6 +16,7 @@ from dipeo_server.api.types.outcome import envelope, execution_error, token_usag
 from dipeo_server.domains.execution import events as facts
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
+from dipeo_server.domains.execution.trace_ids import span_id, trace_id
 
 _OfVisit: TypeAlias = (
     facts.NodeStarted
