@@ -16,7 +16,6 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
-from strawberry.exceptions import MissingQueryError
 from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
@@ -179,7 +178,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Connection, None]):
         """Run it to its end; whatever goes wrong is an `error` for it alone."""
         assert isinstance(operation, SocketOperation)
         try:
-            if self._is_subscription(operation):
+            if self._kind(operation) is OperationType.SUBSCRIPTION:
                 with self.view.traffic.subscription(self.context.known()):
                     await self._tell(operation)
             else:
@@ -226,13 +225,13 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Connection, None]):
         else:
             await self.handle_task_exception(error)
 
-    def _is_subscription(self, operation: SocketOperation) -> bool:
-        try:
-            text = self.schema.persisted.text(operation.query, operation.extensions)
-        except GraphQLError:
-            return False  # It is told when it is run.
-        kind = self.schema.kind_of(text or "", operation.operation_name)
-        return kind is OperationType.SUBSCRIPTION
+    def _kind(self, operation: SocketOperation) -> OperationType | None:
+        """Raises GraphQLError where there is no document."""
+        text = self.schema.persisted.text(operation.query, operation.extensions)
+        if not text:
+            message = "`query` must not be empty."
+            raise GraphQLError(message, extensions={"code": "BAD_REQUEST"})
+        return self.schema.kind_of(text, operation.operation_name)
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -316,11 +315,6 @@ def _payload(error: DipeoError) -> list[GraphQLFormattedError]:
 
 
 def _public(error: Exception) -> GraphQLError:
-    match error:
-        case GraphQLError():
-            return public_error(error)
-        case MissingQueryError():
-            message = "`query` must not be empty."
-            return GraphQLError(message, extensions={"code": "BAD_REQUEST"})
-        case _:
-            return public_error(GraphQLError(str(error), original_error=error))
+    if isinstance(error, GraphQLError):
+        return public_error(error)
+    return public_error(GraphQLError(str(error), original_error=error))

@@ -208,7 +208,8 @@ async def serving(
             services = replace(services, limits=limits)
         with listen("127.0.0.1", 0) as listening:
             port = listening.getsockname()[1]
-            server = _Server(config_for(Starlette(routes=create_routes(services))))
+            app = Starlette(routes=create_routes(services))
+            server = _Server(config_for(app, services.limits.socket_ping_seconds))
             serve = asyncio.create_task(server.serve(sockets=[listening]))
             try:
                 await server.accepts.wait()
