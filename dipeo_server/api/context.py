@@ -44,6 +44,8 @@ class ApiLimits:
     aliases: int = 30
     directives: int = 50
     tokens: int = 2_000
+    document_characters: int = 100_000
+    field_pairs: int = 20_000
     cost: int = 5_000
     fields: int = 1_000
     root_fields: int = 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,6 +26,7 @@ _HEADERS: Final = {
     "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
     "X-Accel-Buffering": "no",  # or else nginx would keep the events until there are enough
 }
+_RAW_HEADERS: Final = [(name.lower().encode(), text.encode()) for name, text in _HEADERS.items()]
 
 
 def next_event(body: object, id_: int = 0) -> bytes:
@@ -33,38 +35,20 @@ def next_event(body: object, id_: int = 0) -> bytes:
     return b"event: next\n" + id_line + b"data: " + dumps(body) + b"\n\n"
 
 
-class TooManyStreams(Exception):
-    """As many streams are open as may be."""
-
-
-class EventStreams:
-    """Every stream that a server has open."""
-
-    def __init__(self, services: ApiServices) -> None:
-        self._services = services
-        self._open: set[EventStream] = set()
-
-    def stream(self, events: AsyncGenerator[bytes, None], *, is_lasting: bool) -> EventStream:
-        """The response that tells these events. Raises TooManyStreams.
-
-        One that `is_lasting` (a subscription) ends when the server stops; others come to their end.
-        """
-        if len(self._open) >= self._services.limits.event_streams:
-            raise TooManyStreams
-        return EventStream(events, self._services, self._open, is_lasting=is_lasting)
-
-
 @dataclass(eq=False, slots=True)
 class EventStream:
     """The ASGI application of one stream: tells events until they end or their reader is gone.
 
-    A reader that takes nothing for too long is hung up on; it may come again and go on.
+    A reader that takes nothing for too long is hung up on; it may come again and go on. `places`
+    are left when the stream has ended. One that `is_lasting` (a subscription) ends when the server
+    stops or it is `over` for its reader; others come to their end.
     """
 
     events: AsyncGenerator[bytes, None]
     services: ApiServices
-    open_streams: set[EventStream]
+    places: ExitStack
     is_lasting: bool = field(kw_only=True)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
     _send: Send = field(init=False)
     _is_quiet: bool = field(init=False, default=True)
     _is_over: bool = field(init=False, default=False)
@@ -72,21 +56,19 @@ class EventStream:
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
         self._send = send
-        self.open_streams.add(self)
         try:
-            headers = [(name.lower().encode(), text.encode()) for name, text in _HEADERS.items()]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await self._until_somebody_ends(receive)
+            with self.places:
+                await send({"type": "http.response.start", "status": 200, "headers": _RAW_HEADERS})
+                await self._until_somebody_ends(receive)
         except TimeoutError:
             log.warning("slow_reader_dropped")
-        finally:
-            self.open_streams.discard(self)
 
     async def _until_somebody_ends(self, receive: Receive) -> None:
         tasks = [asyncio.create_task(self._tell()), asyncio.create_task(self._keep_alive())]
         tasks.append(asyncio.create_task(_gone(receive)))
         if self.is_lasting:
             tasks.append(asyncio.create_task(self._stopped()))
+            tasks.append(asyncio.create_task(self._ended_for_its_reader()))
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -117,6 +99,10 @@ class EventStream:
     async def _stopped(self) -> None:
         await self.services.closing.wait()
         await self._write(_STOPPING)
+        await self._end()
+
+    async def _ended_for_its_reader(self) -> None:
+        await self.over.wait()
         await self._end()
 
     async def _write(self, data: bytes) -> None:

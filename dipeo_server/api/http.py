@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, ExitStack, aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +20,7 @@ from strawberry.types.graphql import OperationType
 from dipeo_server.api.answer import body_of, json_response, status_of
 from dipeo_server.api.auth import CHALLENGE, Authenticator, retry_after, whole_seconds
 from dipeo_server.api.context import ApiServices, Connection
-from dipeo_server.api.event_stream import EventStreams, TooManyStreams, next_event
+from dipeo_server.api.event_stream import EventStream, next_event
 from dipeo_server.api.graphql_request import GraphQLRequest, Refused, malformed, read_request
 from dipeo_server.api.guard import is_host_allowed, is_origin_allowed
 from dipeo_server.api.masking import VALIDATION_FAILED
@@ -32,10 +32,11 @@ from dipeo_server.api.negotiation import (
     takes_event_stream,
 )
 from dipeo_server.api.schema import Schema, build_schema
+from dipeo_server.api.traffic import Traffic
 from dipeo_server.api.web import page_routes
 from dipeo_server.api.ws import SocketView
 from dipeo_server.domains.execution.ids import Seq
-from dipeo_server.errors import RateLimited, Unauthenticated
+from dipeo_server.errors import LimitExceeded, RateLimited, Unauthenticated
 
 _QUERIES: Final = frozenset({OperationType.QUERY})
 _MUTATIONS: Final = frozenset({OperationType.MUTATION})
@@ -59,13 +60,13 @@ class HttpEndpoint:
     """The ASGI application behind POST and GET of /graphql."""
 
     def __init__(
-        self, schema: Schema, services: ApiServices, authenticator: Authenticator | None = None
+        self, schema: Schema, services: ApiServices, authenticator: Authenticator, traffic: Traffic
     ) -> None:
         self._schema = schema
         self._services = services
-        self._authenticator = authenticator or Authenticator(services)
+        self._authenticator = authenticator
         self._limits = services.limits
-        self._streams = EventStreams(services)
+        self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a client that goes away gets none."""
@@ -118,9 +119,9 @@ class HttpEndpoint:
         if operation.kind is OperationType.SUBSCRIPTION:
             if not takes_event_stream(request.headers.get("accept")):
                 raise _needs_a_stream()
-            return self._stream(self._results(operation), is_lasting=True)
+            return self._lasting_stream(operation)
         if media_type == EVENT_STREAM:
-            return self._stream(self._one_result(operation), is_lasting=False)
+            return self._short_stream(operation)
         result = await self._execute(operation)
         too_often = retry_after(result.errors)
         status = status_of(result, media_type) if too_often is None else 429
@@ -158,12 +159,20 @@ class HttpEndpoint:
 
     # --- event streams --------------------------------------------------------------------------
 
-    def _stream(self, events: AsyncGenerator[bytes, None], *, is_lasting: bool) -> ASGIApp:
-        try:
-            return self._streams.stream(events, is_lasting=is_lasting)
-        except TooManyStreams:
-            message = f"{self._limits.event_streams} event streams are open; more are not allowed."
-            raise Refused(503, "UNAVAILABLE", message, {"Retry-After": "5"}) from None
+    def _short_stream(self, operation: _Operation) -> ASGIApp:
+        places = ExitStack()
+        _enter(places, self._traffic.stream())
+        return EventStream(self._one_result(operation), self._services, places, is_lasting=False)
+
+    def _lasting_stream(self, operation: _Operation) -> ASGIApp:
+        who, access = operation.connection.known(), self._services.access
+        places = ExitStack()
+        _enter(places, self._traffic.stream())
+        _enter(places, self._traffic.subscription(who))
+        stream = EventStream(self._results(operation), self._services, places, is_lasting=True)
+        if access is not None and who.token_id is not None:
+            places.callback(access.when_over(who.token_id, stream.over.set))
+        return stream
 
     async def _one_result(self, operation: _Operation) -> AsyncGenerator[bytes, None]:
         try:
@@ -195,6 +204,15 @@ def _answer_type(request: Request) -> str:
         message = f"Answers are {GRAPHQL_JSON}, {JSON} or {EVENT_STREAM}."
         raise Refused(406, "NOT_ACCEPTABLE", message)
     return media_type
+
+
+def _enter(places: ExitStack, place: AbstractContextManager[None]) -> None:
+    """Take one more place. Raises Refused where there is none, and leaves the others."""
+    try:
+        places.enter_context(place)
+    except LimitExceeded as error:
+        places.close()
+        raise Refused(429, error.code, error.message, {"Retry-After": "5"}) from error
 
 
 def _last_event_id(headers: Headers) -> Seq:
@@ -231,9 +249,10 @@ def create_routes(services: ApiServices) -> list[BaseRoute]:
     """Everything the server answers: /graphql over HTTP and WebSocket, /healthz, the pages."""
     schema = build_schema(services.specs, services.limits, services.trusted_documents)
     authenticator = Authenticator(services)
+    sockets = SocketView(schema, services, authenticator)
     return [
-        Route("/graphql", HttpEndpoint(schema, services, authenticator)),
-        WebSocketRoute("/graphql", SocketView(schema, services, authenticator)),
+        Route("/graphql", HttpEndpoint(schema, services, authenticator, sockets.traffic)),
+        WebSocketRoute("/graphql", sockets),
         Route("/healthz", HealthEndpoint(services), methods=["GET"]),
         *page_routes(),
     ]

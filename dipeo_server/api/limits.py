@@ -6,6 +6,7 @@ to the document even where what it stands for grows exponentially.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -34,6 +35,7 @@ PAGE_DEFAULTS: Final[Mapping[str, int]] = {
     "waitingBarriers": 20,
     "events": 100,
     "logs": 100,
+    "audit": 20,
 }
 _WRAPPERS: Final = frozenset({"nodes", "edges", "node", "pageInfo"})
 _SIZES: Final = frozenset({"first", "last"})
@@ -171,6 +173,28 @@ def excess(
     except RecursionError:
         return too_much("The document is nested too deeply.")
     return None
+
+
+def repeated(document: DocumentNode, limits: ApiLimits) -> GraphQLError | None:
+    """What is too much about fields that give the same name, or None.
+
+    Validation compares each with each, over all operations and fragments of the document.
+    """
+    names: Counter[str] = Counter()
+    rest: list[SelectionSetNode | None] = [
+        getattr(definition, "selection_set", None) for definition in document.definitions
+    ]
+    while rest:
+        inner = rest.pop()
+        for selected in inner.selections if inner is not None else ():
+            if isinstance(selected, FieldNode):
+                names[(selected.alias or selected.name).value] += 1
+            rest.append(getattr(selected, "selection_set", None))
+    pairs = sum(count * (count - 1) // 2 for count in names.values())
+    if pairs <= limits.field_pairs:
+        return None
+    [(name, count)] = names.most_common(1)
+    return too_much(f"The document asks for {name!r} {count} times, and so for too many pairs.")
 
 
 def too_much(message: str) -> GraphQLError:

@@ -11,7 +11,7 @@ from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionContext
 
 from dipeo_server.api.context import ApiLimits
-from dipeo_server.api.limits import excess
+from dipeo_server.api.limits import excess, repeated, too_much
 from dipeo_server.api.masking import VALIDATION_FAILED
 
 DOCUMENTS_MAX: Final = 1_000
@@ -21,7 +21,8 @@ CHARACTERS_MAX: Final = 16_384
 
 @dataclass(slots=True)
 class _Known:
-    document: DocumentNode
+    document: DocumentNode | None
+    fault: GraphQLError | None = None
     problems: list[GraphQLError] | None = None
 
 
@@ -31,22 +32,41 @@ class PreparedDocuments:
     def __init__(self, limits: ApiLimits) -> None:
         self.limits = limits
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        # One request asks several times, also for what is not kept.
+        self._newest: tuple[str, _Known] | None = None
 
-    def parsed(self, text: str | None) -> DocumentNode | None:
+    def parsed(self, text: str) -> DocumentNode | None:
         """The document of a text; None where it cannot be parsed, or not within the limits."""
-        if not text:
-            return None
+        return self._prepare(text).document
+
+    def fault(self, text: str) -> GraphQLError | None:
+        """Why a text is no document that may be run; None if it is one, as far as one can see."""
+        return self._prepare(text).fault
+
+    def _prepare(self, text: str) -> _Known:
         known = self._known.get(text)
         if known is not None:
             self._known.move_to_end(text)
-            return known.document
+            return known
+        if self._newest is not None and self._newest[0] == text:
+            return self._newest[1]
+        known = self._parse(text)
+        self._newest = (text, known)
+        if known.document is not None:
+            self._keep(text, known)
+        return known
+
+    def _parse(self, text: str) -> _Known:
+        most = self.limits.document_characters
+        if len(text) > most:
+            message = f"The document has {len(text)} characters; at most {most} are allowed."
+            return _Known(None, too_much(f"{message} Send long texts as variables."))
         try:
-            document = parse(text, max_tokens=self.limits.tokens)
-        except (GraphQLError, RecursionError):
-            # Strawberry parses it once more, and answers with what is wrong.
-            return None
-        self._keep(text, _Known(document))
-        return document
+            return _Known(parse(text, max_tokens=self.limits.tokens))
+        except GraphQLError as error:
+            return _Known(None, error)
+        except RecursionError:
+            return _Known(None, too_much("The document is nested too deeply."))
 
     def problems(self, operation: ExecutionContext, name: str | None) -> list[GraphQLError]:
         """What is wrong with an operation: too much, ambiguous or invalid."""
@@ -58,19 +78,15 @@ class PreparedDocuments:
         if name is None and _operation_count(document) > 1:
             message = "The document has several operations: `operationName` must name one."
             return [GraphQLError(message, extensions={"code": VALIDATION_FAILED})]
-        return self._invalid(operation, document)
+        return self._validated(operation, document)
 
-    def _invalid(self, operation: ExecutionContext, document: DocumentNode) -> list[GraphQLError]:
-        known = self._known.get(operation.query or "")
-        if known is not None and known.problems is not None:
+    def _validated(self, operation: ExecutionContext, document: DocumentNode) -> list[GraphQLError]:
+        known = self._prepare(operation.query or "")
+        if known.problems is not None:
             return known.problems
-        schema = operation.schema._schema  # noqa: SLF001 - Strawberry gives it no public name
-        found = validate_document(schema, document, operation.validation_rules)
-        for error in found:
-            error.extensions = {"code": VALIDATION_FAILED}
-        if known is not None:
-            known.problems = found
-        return found
+        ambiguous = repeated(document, self.limits)
+        known.problems = [ambiguous] if ambiguous is not None else _invalid(operation, document)
+        return known.problems
 
     def _keep(self, text: str, known: _Known) -> None:
         if len(text) > CHARACTERS_MAX:
@@ -78,6 +94,14 @@ class PreparedDocuments:
         self._known[text] = known
         while len(self._known) > DOCUMENTS_MAX:
             self._known.popitem(last=False)
+
+
+def _invalid(operation: ExecutionContext, document: DocumentNode) -> list[GraphQLError]:
+    schema = operation.schema._schema  # noqa: SLF001 - Strawberry gives it no public name
+    found = validate_document(schema, document, operation.validation_rules)
+    for error in found:
+        error.extensions = {"code": VALIDATION_FAILED}
+    return found
 
 
 def _operation_count(document: DocumentNode) -> int:

@@ -32,7 +32,7 @@ from strawberry.types.graphql import OperationType
 from typing_extensions import override
 
 from dipeo_server.api.context import ApiLimits, Connection, OperationContext
-from dipeo_server.api.masking import public_errors
+from dipeo_server.api.masking import public_error, public_errors
 from dipeo_server.api.mutation import Mutation
 from dipeo_server.api.persisted import PersistedDocuments
 from dipeo_server.api.prepared import PreparedDocuments
@@ -115,6 +115,9 @@ class Schema(strawberry.Schema):
         operation_extensions: dict[str, Any] | None = None,
     ) -> ExecutionResult:
         """Run one query or mutation."""
+        fault = self.fault_of(query)
+        if fault is not None:
+            return ExecutionResult(data=None, errors=[fault])
         result = await super().execute(
             query,
             variable_values,
@@ -143,6 +146,9 @@ class Schema(strawberry.Schema):
             query = self.persisted.text(query, operation_extensions)
         except GraphQLError as error:
             return _only(PreExecutionError(data=None, errors=[error]))
+        fault = self.fault_of(query)
+        if fault is not None:
+            return _only(PreExecutionError(data=None, errors=[fault]))
         results = await super().stream(
             query,
             variable_values,
@@ -153,6 +159,11 @@ class Schema(strawberry.Schema):
             allowed_operation_types,
         )
         return _public(results)
+
+    def fault_of(self, text: str | None) -> GraphQLError | None:
+        """Why a text is no document that may be run, as clients may read it; None if it is one."""
+        fault = self._prepared.fault(text) if text else None
+        return None if fault is None else public_error(fault)
 
     def kind_of(self, text: str, operation_name: str | None) -> OperationType | None:
         """What kind of operation is meant; None where there is no such operation.
@@ -196,7 +207,7 @@ class _Prepared(SchemaExtension):
     def on_parse(self) -> Iterator[None]:
         operation = self.execution_context
         operation.parse_options["max_tokens"] = self._documents.limits.tokens
-        operation.graphql_document = self._documents.parsed(operation.query)
+        operation.graphql_document = self._documents.parsed(operation.query or "")
         yield
 
     @override

@@ -1,4 +1,4 @@
-"""How many sockets a server has open, and how many subscriptions on them, each with a limit."""
+"""How many sockets and event streams a server has open, and how many subscriptions on them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from dipeo_server.errors import LimitExceeded
 
 
 class Traffic:
-    """The sockets of one server."""
+    """The sockets and event streams of one server, each kind with a limit."""
 
     def __init__(self, limits: ApiLimits) -> None:
         self._limits = limits
         self._sockets = 0
+        self._streams = 0
         self._subscriptions: Counter[str | None] = Counter()
 
     @contextmanager
@@ -29,6 +30,17 @@ class Traffic:
             yield
         finally:
             self._sockets -= 1
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """The place of one event stream. Raises LimitExceeded where there is none left."""
+        if self._streams >= self._limits.event_streams:
+            raise LimitExceeded(f"{self._streams} event streams are open; more are not allowed.")
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
 
     @contextmanager
     def subscription(self, principal: Principal) -> Iterator[None]:

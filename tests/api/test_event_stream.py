@@ -167,7 +167,7 @@ async def test_a_client_that_goes_away_ends_its_stream(base_dir: Path) -> None:
                 if message.event == "next":
                     break
             async with streamed(live, EVENTS, id=execution_id) as second:
-                assert second.status_code == 503
+                assert second.status_code == 429
                 assert second.headers["retry-after"] == "5"
         async with asyncio.timeout(20):
             while True:
@@ -217,9 +217,9 @@ async def test_a_reader_that_takes_nothing_is_hung_up_on(base_dir: Path) -> None
 async def test_streams_are_counted_over_all_operations(base_dir: Path) -> None:
     async with serving(base_dir, limits=ApiLimits(event_streams=0)) as live:
         async with streamed(live, VERSION) as response:
-            assert response.status_code == 503
+            assert response.status_code == 429
             await response.aread()
-            assert response.json()["errors"][0]["extensions"]["code"] == "UNAVAILABLE"
+            assert response.json()["errors"][0]["extensions"]["code"] == "LIMIT_EXCEEDED"
         assert (await live.answer(VERSION))["data"]
 
 
