@@ -6,12 +6,13 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import strawberry
+import structlog
 
 from dipeo_server.api.history import History, fold
 from dipeo_server.api.json_dialect import canonical
@@ -34,6 +35,8 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 PAGE_EVENTS: Final = 1_000
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,7 @@ class OperationContext:
         self.library = connection.services.library
         self.identity = connection.known()
         self.principal = self.identity.name
+        self._notes: list[Awaitable[None]] = []
         self.pictures = 0
         self.past_events = 0
         self.views = OncePerKey(self.runner.view)
@@ -212,8 +216,22 @@ class OperationContext:
 
     async def note(self, attempt: Attempt, outcome: str) -> None:
         """Write down what came of an attempt; nothing where nobody is asked who they are."""
-        if self.services.access is not None:
-            await self.services.access.note(attempt, outcome)
+        self.note_later(attempt, outcome)
+        await self.noted()
+
+    def note_later(self, attempt: Attempt, outcome: str) -> None:
+        """Write down what came of an attempt; `noted` waits for it."""
+        if self.services.access is not None and self.identity.is_known:
+            self._notes.append(self.services.access.note(attempt, outcome))
+
+    async def noted(self) -> None:
+        """Wait until all that was written down is durable. An answer does not fail by it."""
+        notes, self._notes = self._notes, []
+        for noting in notes:
+            try:
+                await noting
+            except DipeoError as error:
+                log.warning("audit_not_written", code=error.code, error=error.message)
 
     def begin_anew(self) -> None:
         """Forget what was loaded and spent: each item of a subscription is an answer of its own."""

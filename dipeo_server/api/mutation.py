@@ -16,6 +16,7 @@ from dipeo_server.api.diagram_mutation import DiagramMutation
 from dipeo_server.api.fork_mutation import ForkMutation
 from dipeo_server.api.graph_changing import GraphMutations
 from dipeo_server.api.sources import Source, resolve
+from dipeo_server.api.token_mutation import TokenMutation
 from dipeo_server.api.types.arguments import Key
 from dipeo_server.api.types.checkpoints import policy_from
 from dipeo_server.api.types.control_inputs import breakpoints_of, budget_of, initial_of
@@ -42,6 +43,7 @@ class Mutation(
     CheckpointMutation,
     GraphMutations,
     DeletionMutation,
+    TokenMutation,
 ):
     """Everything that changes something.
 

@@ -10,6 +10,7 @@ from strawberry.scalars import JSON
 from strawberry.utils.str_converters import to_camel_case
 
 from dipeo_server.api import documents, ids
+from dipeo_server.api.access_query import AccessQueries
 from dipeo_server.api.context import Info, OperationContext
 from dipeo_server.api.documents import Document
 from dipeo_server.api.graph_changing import GraphPreviews
@@ -75,7 +76,7 @@ OptionalExecution: TypeAlias = Annotated[
 
 
 @object_type
-class Query(GraphPreviews):
+class Query(GraphPreviews, AccessQueries):
     """Everything that reads. Nothing here runs or changes anything."""
 
     @computed

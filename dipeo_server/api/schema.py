@@ -31,6 +31,7 @@ from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 from typing_extensions import override
 
+from dipeo_server.api.authorization import Authorizer
 from dipeo_server.api.context import ApiLimits, Connection, OperationContext
 from dipeo_server.api.masking import public_error, public_errors
 from dipeo_server.api.mutation import Mutation
@@ -87,11 +88,12 @@ class Schema(strawberry.Schema):
             mutation=Mutation,
             subscription=Subscription,
             types=_ONLY_THROUGH_INTERFACES,
-            extensions=[lambda: _Prepared(prepared)],
+            extensions=[lambda: _Prepared(prepared), lambda: _Authorized(self._authorizer)],
             execution_context_class=BoundedExecutor,
             config=StrawberryConfig(scalar_map=SCALARS),
         )
         _leave_out_null_defaults(self._schema)
+        self._authorizer = Authorizer(self._schema, limits)
 
     @cached_property
     def content_hash(self) -> str:
@@ -118,15 +120,17 @@ class Schema(strawberry.Schema):
         fault = self.fault_of(query)
         if fault is not None:
             return ExecutionResult(data=None, errors=[fault])
+        context = self._operation(context_value, operation_name)
         result = await super().execute(
             query,
             variable_values,
-            self._operation(context_value, operation_name),
+            context,
             root_value,
             operation_name,
             allowed_operation_types,
             operation_extensions,
         )
+        await context.noted()
         result.errors = public_errors(result.errors)
         return result
 
@@ -149,15 +153,17 @@ class Schema(strawberry.Schema):
         fault = self.fault_of(query)
         if fault is not None:
             return _only(PreExecutionError(data=None, errors=[fault]))
+        context = self._operation(context_value, operation_name)
         results = await super().stream(
             query,
             variable_values,
-            self._operation(context_value, operation_name),
+            context,
             root_value,
             operation_name,
             operation_extensions,
             allowed_operation_types,
         )
+        await context.noted()
         return _public(results)
 
     def fault_of(self, text: str | None) -> GraphQLError | None:
@@ -216,6 +222,26 @@ class _Prepared(SchemaExtension):
         context: OperationContext = operation.context
         operation.pre_execution_errors = self._documents.problems(operation, context.operation_name)
         yield
+
+
+class _Authorized(SchemaExtension):
+    """Carries out what is valid only for those who may do it."""
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+
+    @override
+    def on_validate(self) -> Iterator[None]:
+        yield
+        operation = self.execution_context
+        if operation.pre_execution_errors or operation.graphql_document is None:
+            return
+        context: OperationContext = operation.context
+        demands = self._authorizer.demands_of(
+            operation.query or "", operation.graphql_document, context.operation_name
+        )
+        refusal = self._authorizer.refusal(context, demands)
+        operation.pre_execution_errors = [] if refusal is None else [refusal]
 
 
 def _leave_out_null_defaults(schema: GraphQLSchema) -> None:

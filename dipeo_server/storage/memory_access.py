@@ -35,7 +35,9 @@ class MemoryAccess:
         """Keep an entry."""
         self._check_open()
         self.append(entry)
-        return asyncio.sleep(0)
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        stored.set_result(None)
+        return stored
 
     async def entries(self, *, before: int | None, limit: int) -> Sequence[AuditEntry]:
         """At most `limit` entries with positions below `before`, the newest first."""

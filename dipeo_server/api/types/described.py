@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast, dataclass_transform
 import strawberry
 from strawberry.types.field import StrawberryField
 
+from dipeo_server.api.types.audited import Audited
+
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,7 +48,10 @@ def computed(resolver: F) -> F:
 
 def mutation(resolver: F) -> F:
     """A field of the mutation type."""
-    return cast("F", strawberry.mutation(resolver=resolver, description=_description(resolver)))
+    described = strawberry.mutation(
+        resolver=resolver, description=_description(resolver), extensions=[Audited()]
+    )
+    return cast("F", described)
 
 
 def subscription(resolver: F) -> F:
