@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,7 +18,6 @@ from dipeo_server.domains.execution.signals import (
 )
 from dipeo_server.domains.execution.state import ExecutionState as RunState
 from dipeo_server.domains.execution.status import NodeExecutionStatus
-from dipeo_server.errors import ExecutionFinished
 from dipeo_server.executors.execution_graph_errors import (
     FixedPoint,
     FunctionNotFound,
@@ -78,8 +77,7 @@ class Author:
     async def step(self, place: Place, state_id: UUID, operation: OperationName | None) -> Line:
         """Begin to run one operation from there; gives the run that it is in.
 
-        Raises FixedPoint, OperationNotReady, OperationNotFound, FunctionNotFound,
-        ExecutionFinished, StorageError.
+        Raises FixedPoint, OperationNotReady, OperationNotFound, FunctionNotFound, StorageError.
         """
         run = await self._states.run_at(place)
         key = self._chosen(run, operation)
@@ -100,9 +98,6 @@ class Author:
         return line
 
     def _chosen(self, run: RunState, name: OperationName | None) -> str:
-        if run.status.is_terminal:
-            message = f"The run has ended behind this state: {run.status}."
-            raise ExecutionFinished(message, hint="Go on from an earlier state.")
         operations = program_of(run.diagram).operations
         key = _first(run, operations) if name is None else _named(run, operations, name)
         self._check_function(operations, key)
@@ -138,19 +133,19 @@ class Author:
         return await self.apply(place, draft.id, change, run)
 
     async def apply(self, place: Place, state_id: UUID, change: Change, run: RunState) -> Line:
-        """Make a state: in the run itself, where it is still there and that says it all."""
+        """Make a state: in the run itself if it is still there, else in a fork of it."""
         actor, line = actor_of(state_id), place.line
-        if place.is_newest and not run.status.is_terminal and not change.variables:
-            if change.diagram is not None and not change.outputs:
-                wish = GraphMutationRequested(change.diagram, run.revision, actor=actor)
-                await self._runner.signal(line.id, wish)
-                return line
-            if change.diagram is None and len(change.outputs) == 1:
-                [(key, value)] = change.outputs.items()
-                if not _has_ended(run, key):
-                    await self._runner.signal(line.id, OutputGiven(key, value, actor=actor))
-                    return line
-        return await self._forked(place, state_id, change)
+        opened = {key: value for key, value in change.outputs.items() if _is_open(run, key)}
+        replaced = {key: value for key, value in change.outputs.items() if key not in opened}
+        is_nothing = change.diagram is None and not opened
+        if not place.is_newest or is_nothing or replaced or change.variables:
+            line = await self._forked(place, state_id, replace(change, outputs=replaced))
+        elif change.diagram is not None:
+            wish = GraphMutationRequested(change.diagram, run.revision, actor=actor)
+            await self._runner.signal(line.id, wish)
+        for key, value in opened.items():
+            await self._runner.signal(line.id, OutputGiven(key, value, actor=actor))
+        return line
 
     def changed(self, run: RunState, program: Program) -> Change:
         """The change to that program. Raises NameCollision, NoCounterpart."""
@@ -205,8 +200,10 @@ def _named(run: RunState, operations: Operations, name: OperationName) -> str:
     raise OperationNotReady(message, hint=f"Ready are: {', '.join(ready) or 'none'}.")
 
 
-def _has_ended(run: RunState, key: str) -> bool:
-    return key in run.outputs and run.diagram.index_of[key] not in run.ready
+def _is_open(run: RunState, key: str) -> bool:
+    """Would its next visit end with a value that it is given?"""
+    index = run.diagram.index_of[key]
+    return index in run.ready or run.nodes[index].status is _FAILED
 
 
 def _given(run: RunState, changes: Changes) -> dict[str, Any]:
@@ -214,11 +211,8 @@ def _given(run: RunState, changes: Changes) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for operation, value in changes.inserted.items():
         key = operation_key(operation)
-        index = run.diagram.index_of.get(key)
-        is_open = index is not None and (
-            index in run.ready or key in run.outputs or run.nodes[index].status is _FAILED
-        )
-        if not is_open:
+        is_known = key in run.diagram.index_of
+        if not (is_known and (key in run.outputs or _is_open(run, key))):
             message = f"Operation {operation} cannot be given a value: it has not been reached."
             hint = "Give what it depends on a value first, or let that run."
             raise OperationNotReady(message, hint=hint)

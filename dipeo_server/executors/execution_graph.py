@@ -12,7 +12,7 @@ from dipeo_server.domains.diagram.rendering.dot import to_dot
 from dipeo_server.domains.execution.events import Failure
 from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.ports import StateStore
-from dipeo_server.errors import NodeError, NotFound
+from dipeo_server.errors import InvalidState, NodeError, NotFound
 from dipeo_server.executors.execution_answers import (
     GraphElements,
     MergedStateHistory,
@@ -131,8 +131,13 @@ class ExecutionGraph:
         return None if place is None else await self._evaluation(place)
 
     async def state(self, state_id: UUID = ROOT_ID) -> ExecutionState:
-        """A state as a value, bound to this graph. Raises StateNotFound, StateBusy."""
-        return await self._read(self._whole(state_id))
+        """A state as a value, bound to this graph.
+
+        Raises StateNotFound, StateBusy, and InvalidState for one that could not be made.
+        """
+        place = self._whole(state_id)
+        self._check_is_there(place)
+        return await self._read(place)
 
     def state_ids(self) -> list[UUID]:
         """All states, in the order of their times; the root is the first."""
@@ -164,7 +169,7 @@ class ExecutionGraph:
     async def get_merged_state_history(self, endpoint: UUID) -> MergedStateHistory:
         """The newest value of every operation on the way to a state, and the state that set it.
 
-        Raises StateNotFound, StateBusy.
+        Raises what `state` does.
         """
         state = await self.state(endpoint)
         found = {
@@ -330,10 +335,23 @@ class ExecutionGraph:
         return place
 
     def _check_may_go_on(self, place: Place) -> None:
-        """Raises StateBusy for the inside of a call, from which only the call itself goes on."""
+        """Raises InvalidState for the inside of a call, and for a state that was never made."""
         if place.line.is_call:
             message = f"The state {place.segment.id} is one of a call, which ends by itself."
-            raise StateBusy(message, hint="Go on from the state that called, or from later ones.")
+            hint = "Go on from the state that called, or from later ones."
+            raise InvalidState(message, hint=hint)
+        self._check_is_there(place)
+
+    def _check_is_there(self, place: Place) -> None:
+        if self._is_lost(place):
+            message = f"The state {place.segment.id} was never made: its run ended meanwhile."
+            raise InvalidState(message, hint="Go on from the state before it.")
+
+    def _is_lost(self, place: Place) -> bool:
+        """Did the run end while the state was being made?"""
+        run, segment = place.line.run, place.segment
+        has_ended = run is not None and run.status.is_terminal and place.line.newest is segment
+        return has_ended and bool(segment.runs) and segment.status is None
 
     def _future(self, state_id: UUID) -> FutureExecutionState:
         return FutureExecutionState(state_id, self._awaited)
@@ -353,13 +371,10 @@ class ExecutionGraph:
         if not self._session.is_whole(place):
             future = self._future(segment.id)
             return ExecutionStateEvaluation(EvaluationKind.EXECUTING, segment.id, future=future)
-        run = place.line.run
+        if self._is_lost(place):
+            lost = Failure("CANCELLED", "Its run was ended while it was being made.")
+            return ExecutionStateEvaluation(EvaluationKind.EVAL_FAILURE, segment.id, failure=lost)
         state = await self._read(place)
-        if segment.status is None and segment.runs and run is not None and run.status.is_terminal:
-            failure = run.error or Failure("CANCELLED", f"Its run has ended: {run.status}.")
-            return ExecutionStateEvaluation(
-                EvaluationKind.EVAL_FAILURE, segment.id, failure=failure
-            )
         if segment.is_failed:
             told = next(iter(state.failures.values()), None)
             return ExecutionStateEvaluation(

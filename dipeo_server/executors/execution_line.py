@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -43,10 +44,11 @@ _S = OperationExecutionStatus
 class Segment:
     """The events of a log that make one state: from `first` to `last`, so far.
 
-    It is whole where the run came to rest behind it; `failed` says that what ran in it failed.
+    `index` is its place in the line. It is whole where the run came to rest behind it.
     """
 
     id: UUID
+    index: int
     first: Seq
     last: Seq
     summary: str
@@ -88,10 +90,8 @@ class Line:
 
     def segment_at(self, sequence: Seq) -> Segment | None:
         """The state of its own that an event belongs to."""
-        for each in reversed(self.segments):
-            if each.first <= sequence:
-                return each
-        return None
+        place = bisect_right(self.segments, sequence, key=lambda each: each.first)
+        return self.segments[place - 1] if place else None
 
     async def catch_up(self, store: StateStore) -> list[OperationExecutionEvent]:
         """Read what was committed since; what operations did in it. Raises StorageError."""
@@ -130,7 +130,8 @@ class Line:
         state_id = self._state_of(recorded)
         if newest is not None and state_id in (None, newest.id):
             return newest
-        made = Segment(state_id or ROOT_ID, recorded.seq, recorded.seq, _told(event))
+        seq, index = recorded.seq, len(self.segments)
+        made = Segment(state_id or ROOT_ID, index, seq, seq, _told(event))
         self.segments.append(made)
         return made
 

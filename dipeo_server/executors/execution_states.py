@@ -61,6 +61,7 @@ class States:
         self.news = asyncio.Condition()
         self._places: dict[UUID, Place] = {}
         self._depths: dict[UUID, int] = {}
+        self._read_to: dict[tuple[ExecutionID, str], tuple[int, int]] = {}
         self._printed: OrderedDict[tuple[ExecutionID, str, int], Printed] = OrderedDict()
 
     # --- following ------------------------------------------------------------------------------
@@ -83,8 +84,9 @@ class States:
         return line
 
     async def _caught_up(self, line: Line) -> None:
+        known = len(line.segments)
         told = await line.catch_up(self._store)
-        for segment in line.segments:
+        for segment in line.segments[max(0, known - 1) :]:
             self._places.setdefault(segment.id, Place(line, segment))
         if told:
             self.told.extend(told)
@@ -111,9 +113,8 @@ class States:
     def parent_of(self, place: Place) -> UUID | None:
         """The state that it was made from; of the first one of a call, that which called."""
         line, segment = place
-        index = line.segments.index(segment)
-        if index:
-            return line.segments[index - 1].id
+        if segment.index:
+            return line.segments[segment.index - 1].id
         if line.caller is not None:
             caller, run = line.caller
             known = self.lines[caller].segments if caller in self.lines else []
@@ -224,7 +225,8 @@ class States:
             self._printed.move_to_end(wanted)
             return known
         streams: dict[str, list[str]] = {"stdout": [], "stderr": []}
-        after = 0
+        before, read_to = self._read_to.get((execution_id, key), (0, 0))
+        after = read_to if before < occurrence else 0
         while page := await self._runner.read_logs(
             execution_id, after=after, limit=LINES_PAGE, node=key
         ):
@@ -232,8 +234,10 @@ class States:
             for each in page:
                 if each.node_run.occurrence == occurrence:
                     streams.setdefault(each.stream, []).append(each.text)
+                    before, read_to = max((before, read_to), (occurrence, each.cursor))
         found = Printed(tuple(streams["stdout"]), tuple(streams["stderr"]))
         self._printed[wanted] = found
+        self._read_to[execution_id, key] = (before, read_to)
         while len(self._printed) > _PRINTED_MAX:
             self._printed.popitem(last=False)
         return found
