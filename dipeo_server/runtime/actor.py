@@ -250,7 +250,7 @@ class ExecutionActor:
     def _written(self, turn: Round) -> Coroutine[Any, Any, None]:
         """The append of a round, with everything as it is at this moment."""
         now = self._parts.clock.now()
-        return self._parts.store.append(
+        append = self._parts.store.append(
             self.id,
             turn.recorded,
             after=turn.tail,
@@ -258,6 +258,7 @@ class ExecutionActor:
             answers=[keyed_answer(key, seq, now) for key, seq in turn.keyed],
             checkpoints=turn.checkpoints,
         )
+        return self._parts.timed(append)
 
     def _land(self) -> None:
         """Take note of an append that has ended. Raises whatever kept it from being committed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -41,14 +40,16 @@ from dipeo_server.errors import InvalidState, NotFound, StorageError, Unavailabl
 from dipeo_server.runtime.actor import ExecutionActor
 from dipeo_server.runtime.bodies import Bodies
 from dipeo_server.runtime.deleting import Deletions
-from dipeo_server.runtime.ended import EndedExecutions
+from dipeo_server.runtime.ended import EndedExecutions, EndedViews
 from dipeo_server.runtime.family import Family
 from dipeo_server.runtime.feed import EventFeed
 from dipeo_server.runtime.forking import Fork, Forks
 from dipeo_server.runtime.identity import new_execution_id
 from dipeo_server.runtime.keys import IdempotencyKeys
 from dipeo_server.runtime.loading import load
+from dipeo_server.runtime.log_context import context_of
 from dipeo_server.runtime.logbook import LogBook
+from dipeo_server.runtime.observers import Observers
 from dipeo_server.runtime.parts import ActorParts
 from dipeo_server.runtime.perform import ConcurrencyLimits, Performer
 from dipeo_server.runtime.recovery import replay_active
@@ -59,7 +60,6 @@ from dipeo_server.runtime.watches import Watches
 
 log = structlog.get_logger(__name__)
 
-ENDED_VIEWS_MAX = 64
 IDLE_SECONDS = 20.0
 
 
@@ -74,6 +74,7 @@ class LocalRunner:
         limits: ConcurrencyLimits | None = None,
         *,
         idle_seconds: float = IDLE_SECONDS,
+        observers: Observers | None = None,
     ) -> None:
         """An execution that waits `idle_seconds` for a person or a timer leaves the memory."""
         self._store = store
@@ -81,7 +82,7 @@ class LocalRunner:
         self._logbook = LogBook(store, ports.clock, ports.secrets.redactor)
         self._grants = SecretGrants(store)
         self._bodies = Bodies(store.blobs)
-        self._watches = Watches()
+        self._watches, self._observers = Watches(), observers or Observers()
         self.watching = self._watches.watching
         self._family = Family(partial(self._tell, key=None))
         performer = Performer(
@@ -92,10 +93,11 @@ class LocalRunner:
             limits or ConcurrencyLimits(),
             self._family.holds_of,
         )
-        self._parts = ActorParts(store, performer, ports.clock, idle_seconds, self._forget)
+        parts = store, performer, ports.clock, idle_seconds, self._forget, self._observers.timed
+        self._parts = ActorParts(*parts)
         self._actors: dict[ExecutionID, ExecutionActor] = {}
         self._feeds: dict[ExecutionID, EventFeed] = {}
-        self._ended: OrderedDict[ExecutionID, ExecutionView] = OrderedDict()
+        self._ended = EndedViews()
         self._keys = IdempotencyKeys(store, ports.clock)
         self._forks = Forks(store, ports.clock, self._take_in)
         self._left = EndedExecutions(store, self._not_served)
@@ -166,7 +168,7 @@ class LocalRunner:
 
     def _lose(self, gone: Sequence[ExecutionID]) -> None:
         for execution_id in gone:
-            self._ended.pop(execution_id, None)
+            self._ended.forget(execution_id)
             self._feeds.pop(execution_id, None)
 
     def _take_in(self, fork: Fork, has_parent: bool) -> None:  # noqa: FBT001 - a callback type.
@@ -175,8 +177,9 @@ class LocalRunner:
             return  # The next runner finds it.
         state = fork.machine.state
         self._watches.saw(fork.id, fork.recorded)
+        self._observers.saw(fork.id, fork.recorded)
         if state.status.is_terminal:
-            self._remember(view(state))
+            self._ended.remember(view(state))
             return
         self._family.take_over(state)
         # The time is never over so soon: this only lets the actor look at what is outstanding.
@@ -190,16 +193,15 @@ class LocalRunner:
         actor = self._actors.get(execution_id)
         if actor is not None:
             return await actor.current_view()
-        known = self._ended.get(execution_id)
+        known = self._ended.find(execution_id)
         if known is not None:
-            self._ended.move_to_end(execution_id)
             return known
         machine = await load(self._store, execution_id)
         if not machine.last_seq:
             return None
         found = view(machine.state)
         if found.status.is_terminal:
-            self._remember(found)
+            self._ended.remember(found)
         return found
 
     async def events(
@@ -364,18 +366,22 @@ class LocalRunner:
     def _actor(self, execution_id: ExecutionID, machine: ExecutionMachine) -> ExecutionActor:
         feed = EventFeed(self._store, execution_id, machine.last_seq, told=self._committed)
         self._feeds[execution_id] = feed
-        actor = ExecutionActor(execution_id, machine, feed, self._parts)
+        if machine.last_seq:
+            self._observers.took_over(machine.state)
+        begin = context_of(execution_id).run
+        actor = begin(ExecutionActor, execution_id, machine, feed, self._parts)
         self._actors[execution_id] = actor
         return actor
 
     def _committed(self, execution_id: ExecutionID, events: Sequence[Recorded]) -> None:
         self._family.saw(execution_id, events)
         self._watches.saw(execution_id, events)
+        self._observers.saw(execution_id, events)
 
     def _forget(self, execution_id: ExecutionID, left: ExecutionView | None) -> None:
         """An actor has nothing left to do; `left` is its execution, where all of it is durable."""
         if left is not None and left.status.is_terminal:
-            self._remember(left)
+            self._ended.remember(left)
         self._family.forget(execution_id)
         actor = self._actors.pop(execution_id, None)
         self._logbook.wake(execution_id)
@@ -383,12 +389,8 @@ class LocalRunner:
         if actor is not None and not actor.feed.readers:
             self._feeds.pop(execution_id, None)
 
-    def _remember(self, ended: ExecutionView) -> None:
-        self._ended[ended.id] = ended
-        while len(self._ended) > ENDED_VIEWS_MAX:
-            self._ended.popitem(last=False)
-
     def _services(self, state: ExecutionState, run: NodeRun) -> Services:
+        self._observers.entering(state.id, run)
         ports, index = self._ports, state.diagram.index_of[run.node]
         visit = (run, state.tries.get(index, 0), state.diagram.path)
         children = ChildExecutions(self, ports.load_child, state.id, visit, Inherited.of(state))
