@@ -52,19 +52,26 @@ async def test_no_event_of_the_origin_is_stored_again(path: Path) -> None:
 
 
 async def growth_of_forks(path: Path, mebibytes: int) -> int:
-    """By how many bytes 100 forks of a run with such outputs make a store larger."""
+    """By how many bytes 100 forks of a run with such outputs make a store larger.
+
+    All files count: the store, its write-ahead log, and what lies beside it.
+    """
     origin, piece = Run(ONE, text=LOOP), "x" * (MIB // 5)
     for _ in range(mebibytes * MIB // len(piece) + 3):
         origin.step(piece, port="condtrue")
     await write(path, origin.end())
-    before = path.stat().st_size
+    before = everything(path.parent)
     store = await SQLiteStore.open(path)
     for number in range(100):
         at = len(origin.log) - 1 - number % 5
         await origin.fork(execution(1_000 + number), at).write(store)
     await store.close()
     assert before > mebibytes * MIB
-    return path.stat().st_size - before
+    return everything(path.parent) - before
+
+
+def everything(folder: Path) -> int:
+    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
 
 
 async def test_a_hundred_forks_of_a_large_run_are_small(path: Path) -> None:
