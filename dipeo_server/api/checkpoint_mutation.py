@@ -1,19 +1,32 @@
-"""The mutation that keeps the state of a run as it is."""
+"""The mutations that keep the state of a run as it is, and that forget such states."""
 
 from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import strawberry
 
 from dipeo_server.api.calls import Call
 from dipeo_server.api.context import Info
 from dipeo_server.api.types.arguments import ExecutionArgument, Key
 from dipeo_server.api.types.described import mutation, object_type
 from dipeo_server.api.types.execution import Checkpoint, find_checkpoint
-from dipeo_server.api.types.payloads import CheckpointPayload
+from dipeo_server.api.types.payloads import CheckpointPayload, DeleteCheckpointsPayload
 from dipeo_server.api.types.problems import REFUSALS
+from dipeo_server.domains.execution.checkpoint import place_of
+from dipeo_server.domains.execution.checkpoint_store import CheckpointStore
 from dipeo_server.domains.execution.events import CheckpointFailed, CheckpointSaved
-from dipeo_server.domains.execution.ids import Seq
+from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.runner import Accepted
 from dipeo_server.domains.execution.signals import CheckpointRequested
-from dipeo_server.errors import InvalidState, NotFound
+from dipeo_server.errors import InvalidInput, InvalidState, NotFound
+
+Ids: TypeAlias = Annotated[
+    list[strawberry.ID] | None, strawberry.argument(description="Those; null = see `keep`.")
+]
+Keep: TypeAlias = Annotated[
+    int | None, strawberry.argument(description="All but so many, the newest ones; null = all.")
+]
 
 
 @object_type
@@ -35,6 +48,54 @@ class CheckpointMutation:
             return CheckpointPayload(checkpoint=await _told(info, accepted))
         except REFUSALS as refusal:
             return CheckpointPayload(errors=[await call.problem(refusal)])
+
+    @mutation
+    async def delete_checkpoints(
+        self, info: Info, execution_id: ExecutionArgument, ids: Ids = None, keep: Keep = None
+    ) -> DeleteCheckpointsPayload:
+        """Delete checkpoints of a run: those with these ids, or all but the newest ones.
+
+        Nothing changes by it but how long it takes to come back to a long log. To delete what is
+        deleted already is no error, and deletes nothing.
+        """
+        call = Call(info, "deleteCheckpoints", {}, None, execution_id)
+        try:
+            run = (await call.run()).id
+            kept = info.context.runner.checkpoints
+            if ids is None:
+                return DeleteCheckpointsPayload(
+                    deleted_count=await kept.prune(run, keep=_checked(keep))
+                )
+            if keep is not None:
+                message = "Either `ids` or `keep` says which ones are deleted."
+                raise InvalidInput(message, field=("keep",))
+            places = [_place(run, id_) for id_ in ids]
+            count = sum([await _forget(kept, run, place) for place in places])
+            return DeleteCheckpointsPayload(deleted_count=count)
+        except REFUSALS as refusal:
+            return DeleteCheckpointsPayload(errors=[await call.problem(refusal)])
+
+
+def _checked(keep: int | None) -> int:
+    if keep is not None and keep < 0:
+        raise InvalidInput("`keep` is at least 0.", field=("keep",))
+    return keep or 0
+
+
+def _place(run: ExecutionID, id_: str) -> Seq:
+    """The sequence of a run's checkpoint. Raises NotFound."""
+    place = place_of(id_)
+    if place is None or place[0] != run:
+        raise NotFound(f"{id_!r} is no checkpoint of {run}.")
+    return place[1]
+
+
+async def _forget(kept: CheckpointStore, run: ExecutionID, at: Seq) -> int:
+    try:
+        await kept.delete(run, at)
+    except NotFound:
+        return 0
+    return 1
 
 
 async def _told(info: Info, accepted: Accepted) -> Checkpoint:

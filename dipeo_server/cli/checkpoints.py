@@ -12,6 +12,9 @@ from dipeo_server.cli.remote import Change, Document, Remote, Told, carry_out, c
 _FIELDS: Final = "id sequence trigger createdAt sizeBytes contentHash graphHash nextNode"
 
 SAVE: Final = Change("saveCheckpoint", {"executionId": "ID!"}, f"checkpoint {{ {_FIELDS} }}")
+DELETE: Final = Change(
+    "deleteCheckpoints", {"executionId": "ID!", "keep": "Int"}, "deletedCount", has_key=False
+)
 CHECKPOINTS: Final = f"""
 query Checkpoints($id: ID!, $after: String) {{
   execution(id: $id) {{
@@ -59,6 +62,17 @@ def save_checkpoint(remote: Remote, execution_id: str) -> ExitCode:
         payload = await change(client, remote, SAVE, {"executionId": execution_id})
         found = payload["checkpoint"]
         return Told({"checkpoint": found}, [_line(found)])
+
+    return carry_out(remote, work)
+
+
+def prune_checkpoints(remote: Remote, execution_id: str, keep: int) -> ExitCode:
+    """Delete all but the newest so many."""
+
+    async def work(client: GraphQLClient) -> Told:
+        values = {"executionId": execution_id, "keep": keep}
+        count = (await change(client, remote, DELETE, values))["deletedCount"]
+        return Told({"deletedCount": count}, [f"deleted {count:,}"])
 
     return carry_out(remote, work)
 

@@ -16,6 +16,11 @@ At: TypeAlias = Annotated[
     ),
 ]
 Save: TypeAlias = Annotated[bool, typer.Option("--save", help="Take one now.")]
+Prune: TypeAlias = Annotated[bool, typer.Option("--prune", help="Delete them.")]
+Keep: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--keep", metavar="N", min=0, help="With --prune: but not the newest so many."),
+]
 First: TypeAlias = Annotated[str, typer.Argument(metavar="A", help="A run, by its id.")]
 Second: TypeAlias = Annotated[str, typer.Argument(metavar="B", help="Another one.")]
 
@@ -70,15 +75,17 @@ def diff(
     raise typer.Exit(looking_back.show_differences(Remote(url, as_json=as_json), a, b))
 
 
-def checkpoints(
+def checkpoints(  # noqa: PLR0913 - the options of a command are its arguments.
     execution: remote.Execution,
     *,
     save: Save = False,
+    prune: Prune = False,
+    keep: Keep = None,
     key: remote.Key = None,
     url: remote.Url = remote.DEFAULT_URL,
     as_json: options.Json = False,
 ) -> None:
-    """List the checkpoints of a run, newest first, or take one.
+    """List the checkpoints of a run, newest first; take one, or delete them.
 
     A checkpoint is the state behind an event, kept so that a long log need not be folded from its
     beginning. Without it nothing is lost but time.
@@ -87,13 +94,19 @@ def checkpoints(
     Examples:
       dipeo-server checkpoints exec_0_abc
       dipeo-server checkpoints exec_0_abc --save --json | jq .checkpoint.id
+      dipeo-server checkpoints exec_0_abc --prune --keep 1
 
-    Exit codes: 0 told or taken, 1 refused or no server there, 2 wrong usage.
+    Exit codes: 0 told, taken or deleted, 1 refused or no server there, 2 wrong usage.
     """
     from dipeo_server.cli import checkpoints
     from dipeo_server.cli.remote import Remote
 
     server = Remote(url, as_json=as_json, key=key)
+    if (keep is not None and not prune) or (prune and save):
+        what = "--prune and --save" if save else "--keep without --prune"
+        raise typer.BadParameter(f"{what} do not go together.")
+    if prune:
+        raise typer.Exit(checkpoints.prune_checkpoints(server, execution, keep or 0))
     act = checkpoints.save_checkpoint if save else checkpoints.list_checkpoints
     raise typer.Exit(act(server, execution))
 

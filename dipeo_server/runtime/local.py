@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from dipeo_server.domains.execution.checkpoint import Checkpoint
+from dipeo_server.domains.execution.checkpoint_store import CheckpointStore
 from dipeo_server.domains.execution.context import Services
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import Recorded
@@ -231,9 +231,10 @@ class LocalRunner:
         machine = await load(self._store, execution_id, upto=upto)
         return machine.state if machine.last_seq else None
 
-    async def checkpoints(self, execution_id: ExecutionID) -> Sequence[Checkpoint]:
-        """The checkpoints of an execution, oldest first."""
-        return await self._store.checkpoints.listed(execution_id)
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """Where the states of executions are kept."""
+        return self._store.checkpoints
 
     async def list_executions(self, query: ExecutionQuery) -> ExecutionPage:
         """One page of executions, newest first."""

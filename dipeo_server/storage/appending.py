@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from dipeo_server.domains.execution.checkpoint_store import KEPT_MAX
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.storage.auditing import KeyedRow
 from dipeo_server.storage.chain import START, EventRow
@@ -45,6 +46,10 @@ class Append:
         if self.checkpoints:
             rows_of_states = [(position, *row) for row in self.checkpoints]
             connection.executemany(sql["insert_checkpoint"], rows_of_states)
+            if any(at == base for at, base, *_ in self.checkpoints):
+                values = (position, KEPT_MAX)
+                if connection.execute(sql["forget_old_checkpoints"], values).fetchall():
+                    connection.execute(sql["delete_checkpoints"], (self.execution_id,))
         for answer in self.answers:
             answer.insert(connection, sql, self.now)
         if self.is_sweeping:

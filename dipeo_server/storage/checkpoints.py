@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
+import structlog
+
 from dipeo_server.domains.execution.checkpoint import (
     Checkpoint,
     CheckpointTrigger,
@@ -24,6 +26,8 @@ from dipeo_server.storage.queries import load_queries
 from dipeo_server.storage.refusals import no_checkpoint
 from dipeo_server.storage.rows import Row
 from dipeo_server.storage.writer import BatchConnection, Writer
+
+log = structlog.get_logger(__name__)
 
 _COLUMNS: Final = (
     "at",
@@ -118,9 +122,14 @@ class SQLiteCheckpoints:
         return StoredCheckpoint(found, tuple(row["payload"] for row in rows))
 
     async def listed(self, execution_id: ExecutionID) -> Sequence[Checkpoint]:
-        """Those of the execution itself, oldest first. Raises DamagedCheckpoint."""
-        rows = await self._fetch(self._sql["checkpoints"], (execution_id,))
-        return [checkpoint_of(row) for row in rows]
+        """Those of the execution itself, oldest first; what is damaged is left out, and logged."""
+        found: list[Checkpoint] = []
+        for row in await self._fetch(self._sql["checkpoints"], (execution_id,)):
+            try:
+                found.append(checkpoint_of(row))
+            except (DamagedCheckpoint, ValueError, TypeError) as error:
+                log.warning("checkpoint_ignored", execution_id=execution_id, error=str(error))
+        return found
 
     async def find(self, execution_id: ExecutionID, at: Seq) -> Checkpoint | None:
         """The one at that sequence, or None. Raises DamagedCheckpoint."""

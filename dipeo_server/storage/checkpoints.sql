@@ -33,6 +33,14 @@ WHERE execution = (SELECT position FROM executions WHERE id = ?1) AND is_kept AN
 )
 RETURNING at
 
+-- name: forget_old_checkpoints
+-- All but the newest so many of an execution by its position.
+UPDATE checkpoints SET is_kept = 0
+WHERE execution = ?1 AND is_kept AND at < (
+    SELECT at FROM checkpoints WHERE execution = ?1 AND is_kept ORDER BY at DESC LIMIT 1 OFFSET ?2 - 1
+)
+RETURNING at
+
 -- name: delete_checkpoints
 -- Forgotten ones that no other is made up from, nor the next one of a live execution will be.
 DELETE FROM checkpoints

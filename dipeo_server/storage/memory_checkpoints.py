@@ -9,6 +9,7 @@ from dipeo_server.domains.execution.checkpoint import (
     StoredCheckpoint,
     TakenCheckpoint,
 )
+from dipeo_server.domains.execution.checkpoint_store import KEPT_MAX
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import ExecutionSummary
 from dipeo_server.storage.lineage import SEQ_MAX
@@ -31,6 +32,8 @@ class MemoryCheckpoints:
         for each in taken:
             known = each.checkpoint
             self._taken.setdefault(known.execution_id, {})[known.at] = each
+            if known.at == known.base:
+                self._forget(known.execution_id, KEPT_MAX)
 
     async def load(
         self, execution_id: ExecutionID, *, upto: Seq | None = None
@@ -75,9 +78,19 @@ class MemoryCheckpoints:
     async def prune(self, execution_id: ExecutionID, *, keep: int = 0) -> int:
         """Forget all but the newest `keep`; gives how many those were."""
         self._check_open()
+        return self._forget(execution_id, keep)
+
+    def _forget(self, execution_id: ExecutionID, keep: int) -> int:
+        """Forget all but the newest so many, and drop what no other is made up from."""
         kept = self._kept(execution_id)
         old = kept[: len(kept) - keep] if keep < len(kept) else []
         self._forgotten.update((execution_id, each.at) for each in old)
+        taken = self._taken.get(execution_id, {})
+        last = max((each.checkpoint.base for each in taken.values()), default=Seq(0))
+        bases = {each.base for each in kept[len(old) :]} | {last}
+        for at in [at for at, each in taken.items() if each.checkpoint.base not in bases]:
+            del taken[at]
+            self._forgotten.discard((execution_id, at))
         return len(old)
 
     def _kept(self, execution_id: ExecutionID) -> list[Checkpoint]:

@@ -162,3 +162,71 @@ async def test_decisions_of_people_are_kept(live: Live) -> None:
     assert triggers[-1] == "EXECUTION_COMPLETED"
     assert set(triggers[:-1]) <= {"HUMAN_DECISION", "BARRIER_RESOLVED"}
     assert len(triggers) >= 3
+
+
+# --- deleting them --------------------------------------------------------------------------------
+
+DELETE = """mutation ($id: ID!, $ids: [ID!], $keep: Int) {
+  deleteCheckpoints(executionId: $id, ids: $ids, keep: $keep) {
+    deletedCount errors { __typename code message field } } }"""
+PAST = """query ($id: ID!, $at: Sequence!) { execution(id: $id) { stateAt(sequence: $at) {
+  status lastSequence variables
+  nodeStates { nodeKey status runs { occurrence status } output { body } } } } }"""
+
+
+async def deleted(live: Live, run: str, **which: Any) -> dict[str, Any]:
+    found: dict[str, Any] = (await live.data(DELETE, id=run, **which))["deleteCheckpoints"]
+    return found
+
+
+async def every_moment(live: Live, run: str) -> list[dict[str, Any]]:
+    """The run behind each of its events."""
+    last = int((await listed(live, run))["lastSequence"])
+    found = [await live.data(PAST, id=run, at=str(at)) for at in range(1, last + 1)]
+    return [each["execution"]["stateAt"] for each in found]
+
+
+async def test_deleting_checkpoints_changes_nothing_but_time(live: Live) -> None:
+    """004-50: one, all but some, and all; the run is what it was behind every event."""
+    run = await live.ended(CHAIN, checkpointPolicy={"triggers": ["EVERY_STEP"]})
+    told, before = await events(live, run), await every_moment(live, run)
+    ids = [each["id"] for each in (await listed(live, run))["checkpoints"]["nodes"]]
+    assert await deleted(live, run, ids=ids[1:2]) == {"deletedCount": 1, "errors": []}
+    assert (await deleted(live, run, ids=ids[1:2]))["deletedCount"] == 0
+    assert (await live.data(NODE, id=ids[1]))["node"] is None
+    assert (await deleted(live, run, keep=1))["deletedCount"] == 1
+    left = (await listed(live, run))["checkpoints"]
+    assert [each["id"] for each in left["nodes"]] == ids[:1]
+    assert (await deleted(live, run))["deletedCount"] == 1
+    assert (await listed(live, run))["checkpoints"]["totalCount"] == 0
+    assert await events(live, run) == told
+    assert await every_moment(live, run) == before
+
+
+async def test_a_run_whose_checkpoints_were_deleted_goes_on_and_takes_more(live: Live) -> None:
+    run = await paused(live, CHAIN, checkpointPolicy={"triggers": ["EVERY_STEP"]})
+    await save(live, run)
+    assert (await deleted(live, run))["deletedCount"] == 1
+    await done(live, "resumeExecution", id=run)
+    await live.follow(run)
+    assert (await listed(live, run))["checkpoints"]["totalCount"] == 3
+
+
+@pytest.mark.parametrize(
+    "which, code",
+    [
+        ({"keep": -1}, "INVALID"),
+        ({"ids": [], "keep": 1}, "INVALID"),
+        ({"ids": ["checkpoint_exec_0_other_3"]}, "NOT_FOUND"),
+        ({"ids": ["nothing"]}, "NOT_FOUND"),
+    ],
+)
+async def test_what_cannot_be_deleted_is_refused(
+    live: Live, which: dict[str, Any], code: str
+) -> None:
+    run = await live.ended(CHAIN)
+    [error] = (await deleted(live, run, **which))["errors"]
+    assert error["code"] == code
+    [error] = (await deleted(live, "exec_0_none"))["errors"]
+    assert error["code"] == "NOT_FOUND"
+    assert (await listed(live, run))["checkpoints"]["totalCount"] == 1

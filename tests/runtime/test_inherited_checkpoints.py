@@ -56,7 +56,7 @@ async def test_sub_diagrams_are_kept_by_the_policy_of_their_parent(
         await running.ended(id_)
         for _ in range(2):
             id_ = await child_of(running, id_)
-            kept = await running.runner.checkpoints(id_)
+            kept = await running.runner.checkpoints.listed(id_)
             assert [each.trigger for each in kept] == expected
             started = (await running.events(id_))[0]
             assert isinstance(started, ExecutionStarted)

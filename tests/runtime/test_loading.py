@@ -184,7 +184,7 @@ async def test_what_is_told_is_stored_in_the_same_commit() -> None:
         await running.runner.signal(id_, BarrierDecided(BarrierID("g", 1), BarrierAction.APPROVE))
         await running.ended(id_)
         told = saved(await running.events(id_))
-        kept = await running.runner.checkpoints(id_)
+        kept = await running.runner.checkpoints.listed(id_)
         assert [(each.checkpoint_id, each.at) for each in told] == [
             (each.id, each.at) for each in kept
         ]
@@ -204,7 +204,7 @@ async def test_a_run_that_was_woken_by_its_checkpoint_goes_on() -> None:
         id_ = await running.start(chain.replace("g.ok ->", "g; g.ok ->"), checkpoints=policy)
         await running.until(id_, BarrierWaiting)
         await running.runner.signal(id_, CheckpointRequested())
-        (kept,) = await running.runner.checkpoints(id_)
+        (kept,) = await running.runner.checkpoints.listed(id_)
         assert kept.at > 1_000
         actor = running.runner._actors[id_]  # noqa: SLF001 - whether it sleeps shows nowhere else.
         await soon(lambda: actor._is_asleep)  # noqa: SLF001 - as above.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dipeo_server.domains.execution.checkpoint import StoredCheckpoint
+from dipeo_server.domains.execution.checkpoint_store import KEPT_MAX
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import StateStore
 from dipeo_server.domains.execution.status import ExecutionStatus
@@ -112,3 +113,35 @@ class Checkpoints:
         await store.append(TWO, events(1, after=5), after=Seq(5), summary=longer, checkpoints=own)
         assert parts(await store.checkpoints.load(TWO)) == [b"[own]"]
         assert parts(await store.checkpoints.load(TWO, upto=Seq(4))) == [b"[1]", b"[2]", b"[3]"]
+
+    @pytest.mark.parametrize("is_all_whole", [True, False])
+    async def test_no_more_than_so_many_are_kept(
+        self, store: StateStore, *, is_all_whole: bool
+    ) -> None:
+        """The oldest are forgotten; what others are made up from stays, unseen."""
+        count = KEPT_MAX + 100
+        bases = (
+            range(1, count + 1) if is_all_whole else [(at - 1) // 10 * 10 + 1 for at in _to(count)]
+        )
+        kept = [taken(ONE, at, base=base) for at, base in zip(_to(count), bases, strict=True)]
+        for after in range(0, count, 50):
+            await store.append(
+                ONE,
+                events(50, after=after),
+                after=Seq(after),
+                summary=row(ONE, after + 50),
+                checkpoints=kept[after : after + 50],
+            )
+            assert len(await places(store)) <= KEPT_MAX + 50
+        found = await places(store)
+        assert found == list(range(count - len(found) + 1, count + 1))
+        assert KEPT_MAX <= len(found) <= KEPT_MAX + 9
+        for at in found[:12]:
+            loaded = await store.checkpoints.load(ONE, upto=Seq(at))
+            assert loaded is not None
+            assert (loaded.checkpoint.at, len(loaded.parts)) == (at, at - bases[at - 1] + 1)
+        assert await store.checkpoints.load(ONE, upto=Seq(found[0] - 1)) is None
+
+
+def _to(count: int) -> range:
+    return range(1, count + 1)

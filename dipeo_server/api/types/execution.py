@@ -92,7 +92,7 @@ class ExecutionStateType(LookingBack, Node):
     ) -> CheckpointConnection:
         """Its checkpoints, newest first."""
         size = page_size(first, default=PAGE_DEFAULT, name="first")
-        kept = await info.context.runner.checkpoints(self.execution_id)
+        kept = await info.context.runner.checkpoints.listed(self.execution_id)
         page = page_of(kept, size, checkpoint_at(after, "after"))
         nodes = [_checkpoint(each) for each in page.items]
         edges = [
@@ -329,8 +329,8 @@ def barrier(record: BarrierRecord, execution_id: ExecutionID) -> Barrier:
 async def find_checkpoint(context: OperationContext, id_: str) -> Checkpoint | None:
     """The checkpoint with that id, or None."""
     place = checkpoint.place_of(id_)
-    kept = [] if place is None else await context.runner.checkpoints(place[0])
-    return next((_checkpoint(each) for each in kept if each.id == id_), None)
+    found = None if place is None else await context.runner.checkpoints.find(*place)
+    return None if found is None else _checkpoint(found)
 
 
 def _checkpoint(found: checkpoint.Checkpoint) -> Checkpoint:

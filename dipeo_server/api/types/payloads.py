@@ -77,6 +77,18 @@ class CheckpointPayload:
 
 
 @object_type
+class DeleteCheckpointsPayload:
+    """How many checkpoints have been deleted, or why none was."""
+
+    deleted_count: int = strawberry.field(
+        default=0, description="How many are not there any more that were there before."
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why none was deleted; empty where nothing was refused."
+    )
+
+
+@object_type
 class DeletePayload:
     """What has been deleted, or why nothing was."""
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from dipeo_server.domains.execution.checkpoint import Checkpoint, StoredCheckpoint
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
+
+KEPT_MAX: Final = 1_000
+"""Of one execution: as newer ones come, the oldest are forgotten (a few late, twenty at once)."""
 
 
 class CheckpointStore(Protocol):
     """Checkpoints by execution and sequence; they come with the events that tell of them.
 
-    Every method raises StorageError.
+    The newest KEPT_MAX of an execution are kept. Every method raises StorageError.
     """
 
     async def load(
@@ -25,7 +28,7 @@ class CheckpointStore(Protocol):
         ...
 
     async def listed(self, execution_id: ExecutionID) -> Sequence[Checkpoint]:
-        """Those of the execution itself, oldest first. Raises DamagedCheckpoint."""
+        """Those of the execution itself, oldest first, without what is damaged."""
         ...
 
     async def find(self, execution_id: ExecutionID, at: Seq) -> Checkpoint | None:

@@ -9,11 +9,8 @@ from typing import Any, Protocol
 
 from dipeo_server.domains.access.audit import Attempt
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
-from dipeo_server.domains.execution.checkpoint import (
-    Checkpoint,
-    CheckpointPolicy,
-    CheckpointSettings,
-)
+from dipeo_server.domains.execution.checkpoint import CheckpointPolicy, CheckpointSettings
+from dipeo_server.domains.execution.checkpoint_store import CheckpointStore
 from dipeo_server.domains.execution.events import (
     Breakpoint,
     Budget,
@@ -193,8 +190,9 @@ class Runner(Protocol):
         """The state behind an event, or behind the last one before it; None for an unknown id."""
         ...
 
-    async def checkpoints(self, execution_id: ExecutionID) -> Sequence[Checkpoint]:
-        """The checkpoints of an execution, oldest first."""
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """Where the states of executions are kept."""
         ...
 
     async def list_executions(self, query: ExecutionQuery) -> ExecutionPage:
