@@ -238,7 +238,7 @@ def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
 
 
 def _denied(context: OperationContext, permission: Permission, place: str) -> GraphQLError:
-    context.note_later(context.attempt(place), Forbidden.code)
+    context.note_later(context.attempt(place.removeprefix("Mutation.")), Forbidden.code)
     return _error(forbidden(context.identity, permission, place), requires=str(permission))
 
 

@@ -33,10 +33,13 @@ class Call:
         self._name = name
         self._arguments = arguments
         self._key = key
+        self._made: IdempotencyKey | None = None
 
     def key(self) -> IdempotencyKey | None:
         """The key as the runner takes it. Raises InvalidInput."""
-        return idempotency_key(self.context, self._name, self._arguments, self._key)
+        if self._made is None:
+            self._made = idempotency_key(self.context, self._name, self._arguments, self._key)
+        return self._made
 
     async def tell(self, wish: Signal) -> Accepted:
         """Tell the run that the call is about. Raises what the runner raises."""

@@ -8,6 +8,7 @@ from typing import Annotated, Final, TypeAlias
 import strawberry
 from strawberry.scalars import JSON
 
+from dipeo_server.api.approving import check_results
 from dipeo_server.api.calls import Call
 from dipeo_server.api.context import Info
 from dipeo_server.api.revision_policy import migration
@@ -242,7 +243,14 @@ class ControlMutation:
         arguments = {"executionId": execution_id, "nodeKey": node_key, "output": output}
         call = Call(info, "setNodeOutput", arguments, idempotency_key, execution_id)
         wish = OutputGiven(node_key, output, info.context.principal)
-        return await _told(call, wish, node_key)
+
+        async def give() -> Accepted:
+            view = await call.run(node_key)
+            argument = "Mutation.setNodeOutput(output)"
+            await check_results(info.context, argument, view.diagram, [node_key], view.id)
+            return await call.tell(wish)
+
+        return await call.payload(give)
 
 
 async def _told(call: Call, wish: Signal, node_key: str | None = None) -> ExecutionPayload:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from dipeo_server.api import ids
+from dipeo_server.api.approving import check_starter
 from dipeo_server.api.calls import Call
 from dipeo_server.api.context import read_log
 from dipeo_server.api.types.control_inputs import BarrierNodeTarget, BarrierTarget, span_of
@@ -82,6 +83,7 @@ async def decide_barrier(call: Call, barrier_id: str, decision: Decision) -> Bar
         if part is None or part.kind is not ids.Kind.BARRIER:
             raise NotFound(f"There is no barrier {barrier_id!r}.")
         call.about = part.execution_id
+        await check_starter(call.context, part.execution_id, part.barrier.node)
         accepted = await call.tell(_decided(call, part.barrier, decision))
     except REFUSALS as refusal:
         return BarrierPayload(errors=[await call.problem(refusal)])
@@ -93,6 +95,7 @@ async def _decide_node(call: Call, target: BarrierNodeTarget, decision: Decision
     call.about = ExecutionID(target.execution_id)
     call.context.views.forget(call.about)
     view = await call.run(target.node_key)
+    await check_starter(call.context, view.id, target.node_key)
     record = _asked_at(view, target)
     if record is None:
         accepted = await call.tell(_ahead(call, target, decision))

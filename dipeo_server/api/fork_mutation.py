@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeAlias
 import strawberry
 from strawberry.scalars import JSON
 
+from dipeo_server.api.approving import check_results, require_argument
 from dipeo_server.api.calls import Call
 from dipeo_server.api.context import Info, OperationContext
 from dipeo_server.api.graph_changing import compiled
@@ -22,6 +23,7 @@ from dipeo_server.domains.execution.runner import Accepted, ForkExecution
 from dipeo_server.errors import InvalidInput, NotFound
 
 _OVERRIDES = ("overrides",)
+_OUTPUTS = "Mutation.forkExecution(overrides.outputs)"
 
 
 @input_type
@@ -87,6 +89,8 @@ class ForkMutation:
             known = await info.context.runner.answered(call.key())
             if known is not None:
                 return known
+            changes = "Mutation.forkExecution(overrides.mutations)"
+            require_argument(info.context, changes, is_given=bool(given.mutations))
             diagram = await _diagram_of(info.context, ExecutionID(id), at_sequence, given)
             wish = ForkExecution(
                 ExecutionID(id),
@@ -97,6 +101,9 @@ class ForkMutation:
                 actor=info.context.principal,
                 diagram=diagram,
             )
+            if wish.outputs:
+                shown = diagram or (await call.run()).diagram
+                await check_results(info.context, _OUTPUTS, shown, wish.outputs)
             return await info.context.runner.fork(wish, call.key())
 
         return await call.payload(fork)

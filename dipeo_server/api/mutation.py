@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 
 import strawberry
 
+from dipeo_server.api.approving import check_results
 from dipeo_server.api.barrier_mutation import BarrierMutation
 from dipeo_server.api.calls import Call
 from dipeo_server.api.checkpoint_mutation import CheckpointMutation
@@ -28,6 +29,7 @@ from dipeo_server.domains.execution.runner import Accepted, StartExecution
 from dipeo_server.errors import InvalidInput
 
 _INPUT = ("input",)
+_INITIAL = "Mutation.runDiagram(input.initialState)"
 
 RunInput: TypeAlias = Annotated[
     RunDiagramInput, strawberry.argument(description="What to run, and how.")
@@ -66,6 +68,8 @@ class Mutation(
             source = await resolve(input.source, info.context)
             try:
                 request = _request(input, source, info.context.principal)
+                given = request.initial
+                await check_results(info.context, _INITIAL, source.diagram, given)
                 return await info.context.runner.start(request, key)
             except InvalidInput as problem:
                 if problem.field and problem.field[0] != "input":

@@ -16,6 +16,7 @@ OPERATOR: Final = Permission(Role.OPERATOR)
 AUTHOR: Final = Permission(Role.AUTHOR)
 ADMIN: Final = Permission(Role.ADMIN)
 APPROVER: Final = Permission(Role.VIEWER, needs_approver=True)
+APPROVING_OPERATOR: Final = Permission(Role.OPERATOR, needs_approver=True)
 
 FOR_APPROVERS: Final[Mapping[str, str]] = {
     "Mutation": "approveBarrier rejectBarrier decideBarrier revokeDecision",
@@ -174,5 +175,9 @@ DECLARED: Final[tuple[tuple[Permission, Mapping[str, str]], ...]] = (
 ARGUMENTS: Final[Mapping[str, Permission]] = {
     "Mutation.runDiagram(input.source.inline)": AUTHOR,
     "Mutation.forkExecution(overrides.mutations)": AUTHOR,
+    "Mutation.runDiagram(input.initialState)": APPROVING_OPERATOR,
+    "Mutation.forkExecution(overrides.outputs)": APPROVING_OPERATOR,
+    "Mutation.setNodeOutput(output)": APPROVING_OPERATOR,
 }
-"""What an argument needs beyond its field: the text of a diagram may run anything it likes."""
+"""What an argument needs beyond its field: a diagram that is sent may run anything it likes, and a
+result that is given to a barrier stands in for its approval (for other nodes the field will do)."""

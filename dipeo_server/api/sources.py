@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dipeo_server.api import documents, ids
+from dipeo_server.api.approving import require_argument
 from dipeo_server.api.context import OperationContext
 from dipeo_server.api.documents import Document
 from dipeo_server.api.stored import off_the_loop, read_revision
@@ -19,6 +20,7 @@ from dipeo_server.domains.execution.ids import DiagramID
 from dipeo_server.errors import InvalidInput, NotFound
 
 _FIELD = ("input", "source")
+_INLINE = "Mutation.runDiagram(input.source.inline)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Source:
 async def resolve(given: RunSource, context: OperationContext) -> Source:
     """Read and compile it. Raises InvalidInput, NotFound, DiagramArchived, DiagramInvalid."""
     if isinstance(given.inline, DiagramInput):
+        require_argument(context, _INLINE, is_given=True)
         document = document_of(given.inline, context.services.specs, (*_FIELD, "inline"))
         return Source(await _compiled(document, context))
     if given.diagram_id:

@@ -34,4 +34,4 @@ async def _note(info: Any, arguments: dict[str, Any], outcome: str) -> None:
     context = info.context
     target = arguments.get("id") or arguments.get("execution_id")
     key = arguments.get("idempotency_key")
-    await context.note(context.attempt(f"Mutation.{info.field_name}", target, key), outcome)
+    await context.note(context.attempt(info.field_name, target, key), outcome)
