@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from asyncio import TimerHandle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ LEAVING_SECONDS: Final = 3.0
 """The application has so long to end what it does when the server stops."""
 STOPPED_SECONDS: Final = 1.0
 """A peer has so long to take the last bytes of a server that stops."""
+
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
 
 
 @dataclass(slots=True)
@@ -82,7 +86,14 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             return
         if self._cutting is not None:
             self._cutting.cancel()
-        self._cutting = self.loop.call_at(due, self.transport.abort)
+        self._cutting = self.loop.call_at(due, self._cut_off)
+
+    def _cut_off(self) -> None:
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None:
+            # Or else the kernel would go on trying to deliver what it holds.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self.transport.abort()
 
     # --- closing --------------------------------------------------------------------------------
 

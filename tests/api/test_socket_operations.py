@@ -326,7 +326,7 @@ async def test_a_long_replay_lets_others_in_between(shared: Live) -> None:
         "'check[condtrue]' -> end",
         begin="start",
         turn="transform",
-        check="condition, expression: 'i >= 400', expose_index_as: i, max_iteration: 500",
+        check="condition, expression: 'i >= 250', expose_index_as: i, max_iteration: 500",
         end="endpoint",
     )
     run = await shared.ended(loop, variables={"i": 0})

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Opcode
 
 from tests.api.serving import Live
 
@@ -89,7 +90,8 @@ class Wire:
 @asynccontextmanager
 async def wired(live: Live, **options: Any) -> AsyncIterator[Wire]:
     """A socket that has said nothing."""
-    async with live.raw_socket(proxy=None, **options) as connection:
+    # A full queue of what is unread would hold back the answer to a close.
+    async with live.raw_socket(proxy=None, max_queue=None, **options) as connection:
         yield Wire(connection)
 
 
@@ -142,8 +144,13 @@ class RawSocket:
         self.connection.sendall(frame(opcode, data, is_last=is_last))
 
     def frames(self) -> list[tuple[int, bytes]]:
-        """Every frame until the server hangs up: opcode and data."""
-        return list(iter(self.next_frame, None))
+        """Every frame until the server closes or hangs up: opcode and data."""
+        found: list[tuple[int, bytes]] = []
+        while (one := self.next_frame()) is not None:
+            found.append(one)
+            if one[0] == Opcode.CLOSE:
+                break
+        return found
 
     def next_frame(self) -> tuple[int, bytes] | None:
         """The next frame; None when the server has hung up."""
@@ -160,7 +167,7 @@ class RawSocket:
     def closed(self) -> tuple[int, str] | None:
         """Code and reason of the server's close, everything before it read; None without one."""
         for opcode, data in self.frames():
-            if opcode == 0x8:
+            if opcode == Opcode.CLOSE:
                 return struct.unpack("!H", data[:2])[0], data[2:].decode()
         return None
 
