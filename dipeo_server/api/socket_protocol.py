@@ -23,7 +23,7 @@ LEAVING_SECONDS: Final = 3.0
 """The application has so long to end what it does when the server stops."""
 STOPPED_SECONDS: Final = 1.0
 """A peer has so long to take the last bytes of a server that stops."""
-
+NOT_UTF8: Final = 1007
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
 
 
@@ -133,12 +133,27 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         super().handle_parser_exception()
         self._cut_off_within(self._patience)
 
-    # --- pings ----------------------------------------------------------------------------------
+    # --- what comes -----------------------------------------------------------------------------
 
     @override
     def data_received(self, data: bytes) -> None:
         self._has_heard = True
         super().data_received(data)
+
+    @override
+    def send_receive_event_to_app(self) -> None:
+        """Hand a whole message over; one that is no UTF-8 ends the connection, without a noise."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            data = b"".join(self.frames)
+            self.frames = [data]
+            try:
+                data.decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.send_close(NOT_UTF8)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
     @override
     def handle_ping(self) -> None:
