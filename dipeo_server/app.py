@@ -8,11 +8,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import structlog
+from opentelemetry import trace
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from dipeo_server import __version__
 from dipeo_server.api.context import ApiServices, ServerFacts
 from dipeo_server.api.http import create_routes
+from dipeo_server.api.metrics import ApiMetrics
 from dipeo_server.api.persisted import read_manifest
 from dipeo_server.domains.diagram.rendering.renderer import Renderer
 from dipeo_server.domains.execution.expression import check_expression
@@ -28,9 +31,12 @@ from dipeo_server.runtime.graphviz import GraphvizRenderer
 from dipeo_server.runtime.library import Library
 from dipeo_server.runtime.llm import model_services_from_env
 from dipeo_server.runtime.local import LocalRunner
+from dipeo_server.runtime.observers import Observers, RunObserver
 from dipeo_server.runtime.perform import ConcurrencyLimits
+from dipeo_server.runtime.run_figures import RunFigures
 from dipeo_server.runtime.runner_ports import RunnerPorts
 from dipeo_server.runtime.secrets import secrets_from
+from dipeo_server.runtime.tracing import Tracing, is_configured
 from dipeo_server.settings import Settings
 from dipeo_server.storage.opening import open_store
 
@@ -54,12 +60,30 @@ def image_renderer() -> Renderer:
     return GraphvizRenderer()
 
 
+class Telemetry:
+    """What a server tells about itself: figures always, traces where somebody takes spans."""
+
+    def __init__(self, spans: trace.TracerProvider) -> None:
+        figures = CollectorRegistry()
+        observers: list[RunObserver] = [RunFigures(figures)]
+        self.metrics = ApiMetrics(figures)
+        self.tracer: trace.Tracer | None = None
+        if is_configured(spans):
+            observers.append(Tracing(spans, __version__))
+            self.tracer = spans.get_tracer("dipeo_server.api", __version__)
+        self.observers = Observers(observers)
+
+
 @asynccontextmanager
 async def backend(
-    settings: Settings, registry: HandlerRegistry | None = None
+    settings: Settings,
+    registry: HandlerRegistry | None = None,
+    *,
+    spans: trace.TracerProvider | None = None,
 ) -> AsyncIterator[ApiServices]:
     """Everything behind the API, running; executions that had not ended go on.
 
+    `spans` takes traces; None = the OpenTelemetry SDK of this process, if there is one.
     Raises StoreLocked, StorageError, InvalidInput.
     """
     known = registry or node_types()
@@ -79,7 +103,8 @@ async def backend(
     )
     access: AccessKeeper | None = None
     limits = ConcurrencyLimits(settings.nodes_max, {"code_job": settings.code_jobs_max})
-    runner = LocalRunner(store, known, ports, limits)
+    telemetry = Telemetry(spans or trace.get_tracer_provider())
+    runner = LocalRunner(store, known, ports, limits, observers=telemetry.observers)
     try:
         if settings.auth == "token":
             access = await AccessKeeper.open(store.access, ports.clock)
@@ -106,6 +131,8 @@ async def backend(
             is_ready=lambda: not runner.is_closing,
             storage_problem=lambda: store.problem,
             trusted_documents=trusted,
+            metrics=telemetry.metrics,
+            tracer=telemetry.tracer,
         )
     finally:
         await runner.close()

@@ -13,9 +13,11 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import strawberry
 import structlog
+from opentelemetry.trace import Tracer
 
 from dipeo_server.api.history import History, fold
 from dipeo_server.api.json_dialect import canonical
+from dipeo_server.api.metrics import ApiMetrics
 from dipeo_server.api.places import Places
 from dipeo_server.domains.access.audit import Attempt
 from dipeo_server.domains.access.ports import Access
@@ -96,7 +98,8 @@ class ApiServices:
     `now` gives the time, aware. `allowed_hosts`: names that the Host header may have, without
     port; None = any. `is_ready` tells whether executions are being served, `storage_problem` why
     no event can be stored. `trusted_documents`: the only ones that may be run, by their ids; None =
-    any. `closing` is set when the server stops, so that streams end.
+    any. `closing` is set when the server stops, so that streams end. `tracer` makes a span of each
+    request; None where nobody takes spans.
     """
 
     runner: Runner
@@ -116,6 +119,8 @@ class ApiServices:
     storage_problem: Callable[[], DipeoError | None] = lambda: None
     trusted_documents: Mapping[str, str] | None = None
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+    metrics: ApiMetrics = field(default_factory=ApiMetrics)
+    tracer: Tracer | None = None
 
 
 class OncePerKey(Generic[K, T]):

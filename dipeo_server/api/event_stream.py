@@ -62,6 +62,7 @@ class EventStream:
                 await self._until_somebody_ends(receive)
         except TimeoutError:
             log.warning("slow_reader_dropped")
+            self.services.metrics.stalled_readers.labels("sse").inc()
 
     async def _until_somebody_ends(self, receive: Receive) -> None:
         tasks = [asyncio.create_task(self._tell()), asyncio.create_task(self._keep_alive())]

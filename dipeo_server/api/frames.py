@@ -122,6 +122,8 @@ class SocketAdapter(ASGIWebSocketAdapter):
         self._is_given_up = True
         reason = self.reason("slow reader")
         log.warning("slow_reader_closed", reason=reason)
+        if self.connection:
+            self.connection.services.metrics.stalled_readers.labels("websocket").inc()
         try:
             async with asyncio.timeout(self._seconds):
                 await self.close(TRY_AGAIN_LATER, reason)

@@ -31,6 +31,7 @@ from dipeo_server.api.negotiation import (
     answer_type,
     takes_event_stream,
 )
+from dipeo_server.api.observed import MetricsEndpoint, ReadyEndpoint, observed
 from dipeo_server.api.schema import Schema, build_schema
 from dipeo_server.api.traffic import Traffic
 from dipeo_server.api.web import page_routes
@@ -246,13 +247,16 @@ class HealthEndpoint:
 
 
 def create_routes(services: ApiServices) -> list[BaseRoute]:
-    """Everything the server answers: /graphql over HTTP and WebSocket, /healthz, the pages."""
+    """Everything the server answers: the API, how it is, its figures, and the pages."""
     schema = build_schema(services.specs, services.limits, services.trusted_documents)
     authenticator = Authenticator(services)
     sockets = SocketView(schema, services, authenticator)
-    return [
+    routes = [
         Route("/graphql", HttpEndpoint(schema, services, authenticator, sockets.traffic)),
         WebSocketRoute("/graphql", sockets),
         Route("/healthz", HealthEndpoint(services), methods=["GET"]),
+        Route("/readyz", ReadyEndpoint(services).answer, methods=["GET"]),
+        Route("/metrics", MetricsEndpoint(services).answer, methods=["GET"]),
         *page_routes(),
     ]
+    return observed(routes, services)

@@ -34,6 +34,7 @@ from typing_extensions import override
 from dipeo_server.api.authorization import Authorizer
 from dipeo_server.api.context import ApiLimits, Connection, OperationContext
 from dipeo_server.api.masking import public_error, public_errors
+from dipeo_server.api.metrics import MeasuredOperation
 from dipeo_server.api.mutation import Mutation
 from dipeo_server.api.persisted import PersistedDocuments
 from dipeo_server.api.prepared import PreparedDocuments
@@ -88,7 +89,11 @@ class Schema(strawberry.Schema):
             mutation=Mutation,
             subscription=Subscription,
             types=_ONLY_THROUGH_INTERFACES,
-            extensions=[lambda: _Prepared(prepared), lambda: _Authorized(self._authorizer)],
+            extensions=[
+                MeasuredOperation,
+                lambda: _Prepared(prepared),
+                lambda: _Authorized(self._authorizer),
+            ],
             execution_context_class=BoundedExecutor,
             config=StrawberryConfig(scalar_map=SCALARS),
         )
