@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, suppress
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from dipeo_server.domains.execution.events import (
@@ -30,7 +30,7 @@ from dipeo_server.runtime.local import LocalRunner
 from tests.simulation.faults import CrashPoint, Fate
 from tests.simulation.meddling import Meddler
 from tests.simulation.oracles import Witness
-from tests.simulation.scenario import Person, Reader, RunPlan, Scenario
+from tests.simulation.scenario import Meddling, Person, Reader, RunPlan, Scenario
 
 T = TypeVar("T")
 
@@ -71,6 +71,15 @@ class Outside:
     chance: random.Random
     scenario: Scenario
     events: Callable[[AsyncGenerator[Recorded, None]], AsyncGenerator[Recorded, None]]
+    travel: Callable[[Outside, RunClient, Meddling, str], Awaitable[None]]
+    clients: list[RunClient] = field(default_factory=list)
+    readers: dict[tuple[str, int], asyncio.Task[None]] = field(default_factory=dict)
+
+    def send_readers(self, client: RunClient) -> None:
+        """Let everybody follow a run who wants to."""
+        for number in range(len(client.plan.readers)):
+            task = asyncio.get_running_loop().create_task(follow(self, client, number))
+            self.readers[client.plan.name, number] = task
 
     async def insist(self, mutation: str, about: str, what: Wish, name: str) -> Accepted | Rejected:
         """Ask with an idempotency key until there is an answer; now and then again, to be sure."""
@@ -107,17 +116,22 @@ class Outside:
 
 
 class RunClient:
-    """Starts one run, and does for it what people do; `ended` is set behind its last event."""
+    """Starts one run, and does for it what people do; `journeys` are still to be made.
 
-    def __init__(self, outside: Outside, plan: RunPlan) -> None:
+    What a fork shares with its origin, up to `since`, was heard already.
+    """
+
+    def __init__(self, outside: Outside, plan: RunPlan, since: Seq = Seq(0)) -> None:
         self._outside = outside
+        self._since = since
+        self.journeys = plan.journeys
         self.plan = plan
         self._handled: set[Seq] = set()
         self._context = copy_context()
         self.execution_id = ExecutionID("")
         self.is_accepted = asyncio.Event()
-        self.errands: set[asyncio.Task[None]] = set()
-        self._meddler = Meddler(plan, outside.chance, self._signal)
+        self._errands: set[asyncio.Task[None]] = set()
+        self._meddler = Meddler(plan, outside.chance, self.signal, self._travel)
 
     async def start(self) -> None:
         """Start the run at its time, whatever it takes, and once more to be sure."""
@@ -129,6 +143,7 @@ class RunClient:
             max_steps=plan.max_steps,
             error_strategy=plan.strategy,
             durability=self._outside.scenario.mode,
+            checkpoints=plan.checkpoints,
         )
         answer = await self._outside.insist(
             "start", "", lambda runner, key: runner.start(request, key), f"start {plan.name}"
@@ -136,8 +151,23 @@ class RunClient:
         if isinstance(answer, Rejected):
             self._outside.witness.accuse("a start is accepted", f"{plan.name}: {answer}")
             return
-        self.execution_id = answer.execution_id
+        self.begins(answer.execution_id)
+
+    def begins(self, execution_id: ExecutionID) -> None:
+        """The run has been accepted."""
+        self.execution_id = execution_id
         self.is_accepted.set()
+
+    def errands(self) -> None:
+        """Do for the run whatever people do from its start on."""
+        for errand in (self.abort(), self.look(), self.meddle()):
+            self.send(errand)
+
+    async def _travel(self, meddling: Meddling, name: str) -> None:
+        try:
+            await self._outside.travel(self._outside, self, meddling, name)
+        finally:
+            self.journeys -= 1
 
     async def abort(self) -> None:
         """End the run at its time."""
@@ -146,7 +176,7 @@ class RunClient:
             return
         await self.is_accepted.wait()
         await asyncio.sleep(plan.abort_at)
-        await self._signal("abort", "", AbortRequested("enough", "ann"), f"abort {plan.name}")
+        await self.signal("abort", "", AbortRequested("enough", "ann"), f"abort {plan.name}")
 
     async def meddle(self) -> None:
         """Do to the run whatever else people do."""
@@ -172,7 +202,7 @@ class RunClient:
 
     def hears(self, recorded: Recorded) -> None:
         """A reader of this run got an event: somebody may have to do something about it."""
-        if recorded.seq in self._handled:
+        if recorded.seq in self._handled or recorded.seq <= self._since:
             return
         self._handled.add(recorded.seq)
         match recorded.event:
@@ -181,7 +211,7 @@ class RunClient:
                 if self.plan.person is Person.MOODY:
                     self.send(self._decide(asked, 1))
             case ExecutionStatusChanged(after=ExecutionStatus.PAUSED):
-                is_meddled = bool(self.plan.meddling)
+                is_meddled = bool(self.plan.meddling or self._since)
                 meddler = self._meddler
                 self.send(
                     meddler.let_go(recorded.seq) if is_meddled else self._resume(recorded.seq)
@@ -193,8 +223,8 @@ class RunClient:
         """Let somebody do something about this run."""
         # People outlive the process through which they heard of something.
         task = asyncio.get_running_loop().create_task(errand, context=self._context.copy())
-        self.errands.add(task)
-        task.add_done_callback(self.errands.discard)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
     async def _decide(self, asked: BarrierWaiting, number: int) -> None:
         plan, chance = self.plan, self._outside.chance
@@ -209,7 +239,7 @@ class RunClient:
         decision = BarrierDecided(run.barrier, action, answer=answer, actor=f"person {number}")
         about = f"{run.node}#{run.occurrence} {run.attempt} {_STATUS[action]}"
         name = f"decide {plan.name} {about} by {number}"
-        refusal = await self._signal("decide", about, decision, name)
+        refusal = await self.signal("decide", about, decision, name)
         if refusal is not None and plan.is_comparable:
             self._outside.witness.accuse("a decision is accepted", f"{name}: {refusal}")
 
@@ -217,17 +247,18 @@ class RunClient:
         chance = self._outside.chance
         await asyncio.sleep(chance.uniform(0, 1))
         signal = ResumeRequested(max_steps=1_000)
-        refusal = await self._signal("resume", "", signal, f"resume {self.plan.name} {seq}")
+        refusal = await self.signal("resume", "", signal, f"resume {self.plan.name} {seq}")
         if refusal is not None and self.plan.is_comparable:
             self._outside.witness.accuse("a resumption is accepted", f"{seq}: {refusal}")
 
-    async def _signal(
+    async def signal(
         self,
         mutation: str,
         about: str,
         signal: PersonSignal,
         name: str,
     ) -> Rejected | None:
+        """Tell the run something, whatever it takes; how that was refused, if it was."""
         witness = self._outside.witness
 
         async def wish(runner: LocalRunner, key: IdempotencyKey) -> Accepted:

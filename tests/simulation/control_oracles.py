@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dipeo_server.domains.execution.events import (
     BarrierResolved,
     EarlyDecisionChanged,
+    ExecutionForked,
     ExecutionStatusChanged,
     NodeStarted,
     Recorded,
@@ -21,6 +22,8 @@ def pauses(log: Sequence[Recorded]) -> Iterable[str]:
     is_paused, step = False, None
     for recorded in log:
         match recorded.event:
+            case ExecutionForked():
+                is_paused, step = False, None
             case ExecutionStatusChanged(after=after, step=run):
                 is_paused, step = after is ExecutionStatus.PAUSED, run
             case NodeStarted(node_run=run) if is_paused or step not in (None, run):
@@ -30,9 +33,14 @@ def pauses(log: Sequence[Recorded]) -> Iterable[str]:
 
 
 def winners(log: Sequence[Recorded]) -> Iterable[str]:
-    """A barrier is decided once."""
-    found = Counter(e.event.node_run for e in log if isinstance(e.event, BarrierResolved))
-    yield from (f"{_short(run)} was decided {n} times" for run, n in found.items() if n > 1)
+    """A barrier is decided once, and in each fork of the run once more, if that was half told."""
+    found: Counter[tuple[int, NodeRun]] = Counter()
+    forks = 0
+    for recorded in log:
+        forks += isinstance(recorded.event, ExecutionForked)
+        if isinstance(recorded.event, BarrierResolved):
+            found[forks, recorded.event.node_run] += 1
+    yield from (f"{_short(run)} was decided {n} times" for (_, run), n in found.items() if n > 1)
 
 
 def early_decisions(log: Sequence[Recorded]) -> Iterable[str]:
@@ -40,6 +48,8 @@ def early_decisions(log: Sequence[Recorded]) -> Iterable[str]:
     left: dict[str, int | None] = {}
     for recorded in log:
         event = recorded.event
+        if isinstance(event, ExecutionForked):
+            left.clear()
         if not isinstance(event, EarlyDecisionChanged):
             continue
         if event.decision is not None:

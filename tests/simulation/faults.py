@@ -18,9 +18,11 @@ from dipeo_server.domains.execution.checkpoint_store import CheckpointStore
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import (
     Event,
+    ExecutionForked,
     ExecutionStarted,
     ExecutionStatusChanged,
     NodeCompleted,
+    NodeOutputSet,
     NodeReported,
     NodeStarted,
     Recorded,
@@ -136,8 +138,8 @@ class Known:
 class Disk:
     """What survives a crash. `logs` is the truth that oracles read: what is durable, in order.
 
-    `names` are those that tests give executions, since their ids are random; `lost` are events
-    that refer to blobs that are not there.
+    `names` are those that tests give executions, since their ids are random; `forks` tells what
+    each fork goes on from; `lost` are events that refer to blobs that are not there.
     """
 
     chance: random.Random
@@ -146,6 +148,7 @@ class Disk:
     logs: dict[ExecutionID, list[Recorded]] = field(default_factory=dict)
     names: dict[ExecutionID, str] = field(default_factory=dict)
     known: dict[ExecutionID, Known] = field(default_factory=dict)
+    forks: dict[ExecutionID, ExecutionID] = field(default_factory=dict)
     lost: list[Recorded] = field(default_factory=list)
     appends_failed: int = 0
     reads_failed: int = 0
@@ -159,12 +162,17 @@ class Disk:
         self.habits = DiskHabits()
 
     def _name(self, first: Event) -> str:
-        """`run0` for a run, `run0/c4#1` for the child of a visit of its node c4."""
+        """`run0` for a run, `run0/c4#1` for the child of a visit of its node c4.
+
+        Who forks something gives the name; the children that are forked with it are its own.
+        """
+        if isinstance(first, ExecutionForked):
+            visit = "" if first.parent is None else f"/{_short(first.parent)}"
+            return f"{first.actor}{visit}"
         assert isinstance(first, ExecutionStarted)
         if first.parent_id is None or first.parent is None:
             return str(first.variables["name"])
-        visit = f"{first.parent.node}#{first.parent.occurrence}"
-        return f"{self.names[first.parent_id]}/{visit}"
+        return f"{self.names[first.parent_id]}/{_short(first.parent)}"
 
     async def works(self, *, is_reading: bool) -> None:
         """Take as long as it takes. Raises StorageError, StorageFull."""
@@ -212,11 +220,22 @@ class Disk:
             answers=answers,
             checkpoints=checkpoints,
         )
-        self.logs.setdefault(execution_id, []).extend(written)
         if execution_id not in self.names:
             self.names[execution_id] = self._name(written[0].event)
+            self._share(execution_id, written[0].event)
+        self.logs.setdefault(execution_id, []).extend(written)
         for recorded in written:
             self._learn(self.known.setdefault(execution_id, Known()), recorded)
+
+    def _share(self, execution_id: ExecutionID, first: Event) -> None:
+        """A fork's log begins with that of its origin, and what that says is known of it."""
+        if not isinstance(first, ExecutionForked):
+            return
+        self.forks[execution_id] = first.origin
+        shared = self.logs[execution_id] = self.logs[first.origin][: first.forked_at]
+        known = self.known[execution_id] = Known()
+        for recorded in shared:
+            self._learn(known, recorded)
 
     def _learn(self, known: Known, recorded: Recorded) -> None:
         match recorded.event:
@@ -228,7 +247,7 @@ class Disk:
             case ExecutionStatusChanged(before=ExecutionStatus.PAUSED, after=after):
                 if after is not ExecutionStatus.PAUSED:
                     known.released = recorded.seq
-            case NodeReported(output=Envelope() as envelope):
+            case NodeReported(output=Envelope() as envelope) | NodeOutputSet(output=envelope):
                 known.bodies.add(str(self._body(recorded, envelope)))
             case _:
                 pass
@@ -241,6 +260,10 @@ class Disk:
         except StorageError:
             self.lost.append(recorded)
             return None
+
+
+def _short(run: NodeRun) -> str:
+    return f"{run.node}#{run.occurrence}"
 
 
 def as_written(recorded: Recorded) -> Recorded:

@@ -222,6 +222,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Make a callback ready after virtual seconds."""
         return self.call_at(self._now + delay, callback, *args, context=context)
 
+    def run_in_executor(
+        self, _executor: object, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        """Call it, with nothing beside it: there is one thread only."""
+        done: asyncio.Future[T] = self.create_future()
+        done.set_result(func(*args))
+        return done
+
     # --- what the simulation asks of it ---------------------------------------------------------
 
     def behind_this(self, callback: Callable[[], None]) -> None:

@@ -21,10 +21,13 @@ from dipeo_server.domains.execution.signals import (
     StepRequested,
 )
 from dipeo_server.errors import Rejected
-from tests.simulation.scenario import Behaviour, Meddling, RunPlan, Scenario
+from tests.simulation.scenario import JOURNEYS, Behaviour, Meddling, RunPlan, Scenario
 
 Signal: TypeAlias = Callable[[str, str, PersonSignal, str], Awaitable[Rejected | None]]
 """Tells the run something, whatever it takes: mutation, what about, signal, name of the request."""
+
+Travel: TypeAlias = Callable[[Meddling, str], Awaitable[None]]
+"""Goes back to how the run stood, or changes more than what it does: one of the journeys."""
 
 _EARLY = (BarrierAction.APPROVE, BarrierAction.REJECT, BarrierAction.SKIP)
 
@@ -66,6 +69,7 @@ class Meddler:
     plan: RunPlan
     chance: random.Random
     signal: Signal
+    travel: Travel
 
     async def meddle(self) -> None:
         """Do what the plan says, each at its time, whatever becomes of the others."""
@@ -83,6 +87,8 @@ class Meddler:
                 await self.signal("pause", "", PauseRequested(mode, "wait", "ann"), name)
             case "break":
                 await self.signal("break", "", BreakpointsSet(self._breakpoints(meddling)), name)
+            case kind if kind in JOURNEYS:
+                await self.travel(meddling, name)
             case "early":
                 await self._decide_early(meddling, name)
             case _:

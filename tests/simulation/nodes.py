@@ -11,7 +11,7 @@ from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.diagram.model import DomainNode
 from dipeo_server.domains.execution.children import ChildRun
 from dipeo_server.domains.execution.context import ExecutionContext
-from dipeo_server.domains.execution.ids import ExecutionID
+from dipeo_server.domains.execution.ids import ExecutionID, NodeRun
 from dipeo_server.domains.execution.output import (
     HandlerResult,
     WaitForPerson,
@@ -57,7 +57,7 @@ class Deeds:
     async def handle(self, node: DomainNode[Any], ctx: ExecutionContext) -> HandlerResult:
         """Do what the plan says."""
         plan = self._plan_of(ctx)
-        behaviour = plan.behaviours[ctx.node.index]
+        behaviour = _behaviour(plan, ctx)
         process, run = current_process(), ctx.node_run
         ctx.log("stdout", f"{run.node} begins")
         entry = self._witness.enters(process, ctx.execution_id, run, SPECS[node.type])
@@ -74,21 +74,27 @@ class Deeds:
 
     async def _work(self, plan: RunPlan, behaviour: Behaviour, ctx: ExecutionContext) -> None:
         run = ctx.node_run
-        visit = (ctx.execution_id, run.node, run.occurrence)
-        self._entries[visit] += 1
+        tries = self._count(ctx.execution_id, run)
         try:
             await asyncio.sleep(behaviour.before)
-            if self._entries[visit] <= behaviour.hangs:
+            if tries <= behaviour.hangs:
                 await asyncio.sleep(FOR_EVER)
             await self._effect(ctx)
             await asyncio.sleep(behaviour.after)
         except asyncio.CancelledError:
             await asyncio.sleep(behaviour.stubborn)
             raise
-        if (ctx.node.index, run.occurrence) in plan.failures:
+        if plan.fails(run.node, run.occurrence):
             raise NodeError("It fails every time.")
-        if self._entries[visit] <= behaviour.hangs + behaviour.fails:
+        if tries <= behaviour.hangs + behaviour.fails:
             raise NodeError("It fails at first.", retryable=True)
+
+    def _count(self, execution_id: ExecutionID, run: NodeRun) -> int:
+        """For how many times the visit is entered; a fork goes on with what its attempt says."""
+        visit = (execution_id, run.node, run.occurrence)
+        self._entries[visit] += 1
+        is_fork = execution_id in self._witness.disk.forks
+        return run.attempt if is_fork else self._entries[visit]
 
     async def _effect(self, ctx: ExecutionContext) -> None:
         if SPECS[ctx.node.type].is_pure:
@@ -101,13 +107,13 @@ class Deeds:
             child = await ctx.services.sub_diagrams.run(wish)
             if child.status is not ExecutionStatus.COMPLETED:
                 raise NodeError(f"The child ended {child.status}.")
-        behaviour = self._plan_of(ctx).behaviours[ctx.node.index]
+        behaviour = _behaviour(self._plan_of(ctx), ctx)
         if behaviour.is_early and not behaviour.fails and not behaviour.hangs:
             await _tell_early(ctx, self._plan_of(ctx))
 
 
 async def _tell_early(ctx: ExecutionContext, plan: RunPlan) -> None:
-    if (ctx.node.index, ctx.node_run.occurrence) in plan.failures:
+    if plan.fails(ctx.node_run.node, ctx.node_run.occurrence):
         return
     output = create_node_output({_port(plan, ctx): value_of(ctx)})
     completed = NodeExecutionStatus.COMPLETED
@@ -135,9 +141,12 @@ def value_of(ctx: ExecutionContext) -> str:
     return output_value(ctx.node_run.node, ctx.node_run.occurrence, inputs)
 
 
+def _behaviour(plan: RunPlan, ctx: ExecutionContext) -> Behaviour:
+    return plan.behaviour_of(ctx.node.key, ctx.node.type)
+
+
 def _port(plan: RunPlan, ctx: ExecutionContext) -> str:
-    index = ctx.node.index
-    if plan.sketch.kinds[index] != "condition":
+    if not ctx.node.branches:
         return "default"
-    answers = plan.script[index]
-    return "condtrue" if answers[min(ctx.node_run.occurrence, len(answers)) - 1] else "condfalse"
+    answer = plan.answer(ctx.node.key, ctx.node_run.occurrence)
+    return "condtrue" if answer else "condfalse"

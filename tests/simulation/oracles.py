@@ -20,12 +20,14 @@ from dipeo_server.domains.execution.events import (
 )
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
-from dipeo_server.domains.execution.runner import Accepted
+from dipeo_server.domains.execution.runner import Accepted, ForkExecution
 from dipeo_server.domains.execution.state import ExecutionView, view
 from dipeo_server.runtime.perform import ConcurrencyLimits
 from tests.simulation.control_oracles import early_decisions, pauses, winners
 from tests.simulation.faults import Disk, Known
 from tests.simulation.loop import Process
+from tests.simulation.scenario import RunPlan
+from tests.simulation.time_oracles import graphs
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,14 @@ class Ack:
     mutation: str
     about: str
     sequence: Seq
+
+
+@dataclass(frozen=True, slots=True)
+class ForkMade:
+    """A fork that was accepted: what was asked for, and what is to become of it."""
+
+    request: ForkExecution
+    plan: RunPlan
 
 
 @dataclass(slots=True)
@@ -76,6 +86,8 @@ class Witness:
     paused_at: dict[ExecutionID, Seq] = field(default_factory=dict)
     let_go_at: dict[ExecutionID, Seq] = field(default_factory=dict)
     read_by: dict[str, ExecutionID] = field(default_factory=dict)
+    forks: dict[ExecutionID, ForkMade] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
     inside: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     def name_of(self, execution_id: ExecutionID) -> str:
@@ -222,8 +234,7 @@ Found = Iterable[Violation]
 
 def judge_log(name: str, log: Sequence[Recorded]) -> Found:
     """What holds for every log, ended or not."""
-    judges = (_sequence, _terminal, _completions, _starts, pauses, winners, early_decisions)
-    for judge in judges:
+    for judge in _JUDGES:
         for what in judge(log):
             yield Violation(judge.__name__.strip("_"), f"{name}: {what}")
 
@@ -267,3 +278,10 @@ def _starts(log: Sequence[Recorded]) -> Iterable[str]:
                 done.add(visit(run))
             case _:
                 pass
+
+
+_JUDGES = (
+    *(_sequence, _terminal, _completions, _starts),
+    *(pauses, winners, early_decisions),
+    graphs,
+)

@@ -12,6 +12,7 @@ from dipeo_server.domains.diagram.compile import assemble
 from dipeo_server.domains.diagram.executable import AfterCrash, ExecutableDiagram
 from dipeo_server.domains.diagram.model import DomainDiagram, DomainEdge, DomainNode
 from dipeo_server.domains.diagram.spec import NodeProps, NodeSpec, Ports
+from dipeo_server.domains.execution.checkpoint import CheckpointPolicy
 from dipeo_server.domains.execution.events import Durability, ErrorStrategy
 from dipeo_server.runtime.perform import ConcurrencyLimits
 from tests.reference.generate import random_failures, random_sketch
@@ -49,6 +50,10 @@ _TYPES = {
     "condition": ("condition", "condition", "choice"),
     "endpoint": ("endpoint",),
 }
+
+
+JOURNEYS = frozenset({"fork", "change", "save", "forget"})
+"""What people do who go back to how a run stood, change its graph, or see to its checkpoints."""
 
 
 class Person(StrEnum):
@@ -91,7 +96,7 @@ class Reader:
 class Meddling:
     """Somebody does something to a run, so many seconds behind its start; `luck` says with what.
 
-    `kind` is "pause", "break", "early" or "revoke".
+    `kind` is "pause", "break", "early", "revoke", or one of `JOURNEYS`.
     """
 
     kind: str
@@ -119,8 +124,35 @@ class RunPlan:
     abort_at: float | None = None
     readers: tuple[Reader, ...] = ()
     meddling: tuple[Meddling, ...] = ()
+    checkpoints: CheckpointPolicy = ()
     cap: int = ITERATIONS_MAX
     specs: Mapping[str, NodeSpec] = field(default_factory=lambda: SPECS)
+
+    @property
+    def journeys(self) -> int:
+        """How often somebody forks it, changes its graph, or sees to its checkpoints."""
+        return sum(meddling.kind in JOURNEYS for meddling in self.meddling)
+
+    def behaviour_of(self, key: str, type_: str) -> Behaviour:
+        """What a node of that type does, which may not have been there when the run began."""
+        if key in self.sketch.names:
+            known = self.behaviours[self.sketch.names.index(key)]
+            if known.type == type_:
+                return known
+        return Behaviour(type_)
+
+    def fails(self, key: str, occurrence: int) -> bool:
+        """Does that visit fail, however often it is tried?"""
+        names = self.sketch.names
+        return key in names and (names.index(key), occurrence) in self.failures
+
+    def answer(self, key: str, occurrence: int) -> bool:
+        """What a condition answers at that visit."""
+        names = self.sketch.names
+        answers = self.script.get(names.index(key)) if key in names else None
+        if answers is None:
+            return random.Random(f"{key} {occurrence}").random() < 0.5
+        return answers[min(occurrence, len(answers)) - 1]
 
     @property
     def diagram(self) -> ExecutableDiagram:

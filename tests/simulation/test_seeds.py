@@ -18,11 +18,11 @@ from tests.simulation.conftest import Figures
 from tests.simulation.faults import CrashPoint
 from tests.simulation.meddling import controlled
 from tests.simulation.scenario import Scenario, scenario
+from tests.simulation.travelling import travelled
 from tests.simulation.world import Report, simulate
 
 ROOT = Path(__file__).parents[2]
 SEED = os.environ.get("SEED", "")
-SEEDS_QUICK = 40
 SEEDS_MANY = int(os.environ.get("SIM_SEEDS", "300"))
 KILLS_MIN = 1_000
 
@@ -39,9 +39,10 @@ def left_alone(world: Scenario) -> Scenario:
     return world
 
 
-CASTS = (left_alone, controlled)
-"""Who is in a scenario: the people that runs need, or also some that pause, step and decide."""
 Cast = Callable[[Scenario], Scenario]
+CASTS: dict[Cast, int] = {left_alone: 40, controlled: 40, travelled: 20}
+"""Who is in a scenario, and how many seeds are quick: the people that runs need; also some that
+pause, step and decide; also some that fork, change graphs, and see to checkpoints."""
 
 
 def lived(seed: int, mode: Durability, cast: Cast = left_alone) -> Report:
@@ -79,9 +80,9 @@ def test_every_promise_is_kept_whatever_goes_wrong(
     mode: Durability, cast: Cast, figures: Figures
 ) -> None:
     found = Sum()
-    found.add(lived(seed, mode, cast) for seed in range(SEEDS_QUICK))
-    assert found.counts["kills"] > SEEDS_QUICK / 2
-    figures(f"{SEEDS_QUICK} seeds, {mode}, {cast.__name__}", found.rows())
+    found.add(lived(seed, mode, cast) for seed in range(CASTS[cast]))
+    assert found.counts["kills"] > CASTS[cast] / 2
+    figures(f"{CASTS[cast]} seeds, {mode}, {cast.__name__}", found.rows())
 
 
 @pytest.mark.prove
@@ -119,11 +120,11 @@ def test_one_seed_is_replayed(
 TELL = """
 import sys
 from dipeo_server.domains.execution.events import Durability
-from tests.simulation.meddling import controlled
 from tests.simulation.scenario import scenario
+from tests.simulation.travelling import travelled
 from tests.simulation.world import simulate
 for seed in range(6):
-    report = simulate(controlled(scenario(seed, Durability.ADAPTIVE)))
+    report = simulate(travelled(scenario(seed, Durability.ADAPTIVE)))
     print(*report.trace, sorted(report.counts.items()), sep="\\n")
 """
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from dipeo_server.domains.execution.blobs import Blobs
 from dipeo_server.domains.execution.events import (
     BarrierResolved,
+    CheckpointSaved,
+    DiagramMutated,
     EarlyDecisionChanged,
     Event,
     ExecutionAborted,
+    ExecutionForked,
     ExecutionStarted,
     ExecutionStatusChanged,
     NodeCompleted,
@@ -31,6 +34,7 @@ from tests.reference.interpreter import run as interpret
 from tests.reference.outcome import Outcome
 from tests.simulation.oracles import Ack, Found, Violation, Witness, judge_log, short, visit
 from tests.simulation.scenario import PADDING, Person, RunPlan, Scenario
+from tests.simulation.time_oracles import memories, overrides, revisions, shared
 
 Log = Sequence[Recorded]
 
@@ -44,8 +48,11 @@ def judge(scenario: Scenario, witness: Witness) -> Found:
         yield from judge_log(names[execution_id], log)
         yield from _abort_stops(names[execution_id], log)
         yield from _ends_with_its_parent(names[execution_id], log, logs)
+        yield from _over_time(names[execution_id], log, logs)
         yield from _results_have_effects(witness, execution_id, log)
     yield from _aborts_win(witness)
+    yield from _forks(witness)
+    yield from _refusals(witness)
     for ack in witness.acks:
         yield from _is_kept(ack, names, logs.get(ack.execution_id, []))
     for reader, execution_id in witness.read_by.items():
@@ -99,8 +106,12 @@ def _is_steering(ack: Ack, event: Event) -> bool:
             return step is not None
         case "early", EarlyDecisionChanged(node=node, change=change):
             return (ack.about, change) == (node, "recorded")
+        case "fork", ExecutionForked(actor=actor):
+            return actor == ack.about
+        case "save", CheckpointSaved():
+            return True
         case _:  # Breakpoints may have been so already; what is revoked, every log is asked.
-            return ack.mutation in {"break", "revoke"}
+            return ack.mutation in {"break", "revoke", "change"}
 
 
 def _aborts_win(witness: Witness) -> Found:
@@ -127,16 +138,60 @@ def _abort_stops(name: str, log: Log) -> Found:
 
 def _results_have_effects(witness: Witness, execution_id: ExecutionID, log: Log) -> Found:
     """What completed has had its effect, in some attempt of the visit."""
+    origins, owners = witness.disk.forks, [execution_id]
+    while owners[-1] in origins:
+        owners.append(origins[owners[-1]])
+    had = {visit(run) for owner, run in witness.effects if owner in owners}
     diagram = ExecutionMachine.replay(log[:1]).state.diagram
-    had = {visit(run) for owner, run in witness.effects if owner == execution_id}
     for recorded in log:
         match recorded.event:
+            case DiagramMutated(diagram=diagram):
+                pass
             case NodeCompleted(node_run=run) if not diagram.get_node(run.node).is_pure:
                 if visit(run) not in had:
                     what = f"{witness.name_of(execution_id)}: {short(run)} completed without one"
                     yield Violation("effects happen at least once", what)
             case _:
                 pass
+
+
+def _over_time(name: str, log: Log, logs: Mapping[ExecutionID, Log]) -> Found:
+    """Whatever becomes of its graph, and whatever run it goes on from."""
+    promises = {
+        "a fork goes on from its origin": shared(log, logs),
+        "nothing that ran is forgotten": memories(log),
+        "a visit is of the revision in force": revisions(log),
+    }
+    for oracle, broken in promises.items():
+        yield from (Violation(oracle, f"{name}: {what}") for what in broken)
+
+
+def _forks(witness: Witness) -> Found:
+    """Each is as it was asked for, there is one, and it ends or waits as runs do."""
+    logs, blobs = witness.disk.logs, witness.disk.store.blobs
+    for execution_id, made in witness.forks.items():
+        log = logs[execution_id]
+        for what in overrides(log, made.request):
+            yield Violation("a fork differs as it was to", f"{made.plan.name}: {what}")
+        yield from _is_settled(made.plan, log, blobs)
+    roots = Counter(name for name in witness.disk.names.values() if "~" in name and "/" not in name)
+    yield from (
+        Violation("a key starts one execution", f"{name}: {count}")
+        for name, count in roots.items()
+        if count > 1
+    )
+
+
+def _refusals(witness: Witness) -> Found:
+    """What was refused has changed nothing."""
+    for log in witness.disk.logs.values():
+        for recorded in log:
+            match recorded.event:
+                case DiagramMutated(actor=actor) | ExecutionForked(actor=actor, parent=None):
+                    if actor in witness.refused:
+                        yield Violation("a refusal changes nothing", f"{actor}: {recorded.seq}")
+                case _:
+                    pass
 
 
 # --- how runs end -------------------------------------------------------------------------------
@@ -166,10 +221,12 @@ def _names_its_wait(plan: RunPlan, state: ExecutionState) -> Found:
 
 
 def _ends_with_its_parent(name: str, log: Log, logs: Mapping[ExecutionID, Log]) -> Found:
-    started = log[0].event
-    if not isinstance(started, ExecutionStarted) or started.parent_id is None:
+    state = ExecutionMachine.replay(log).state
+    if state.parent is None or state.parent_id is None:
         return
-    if logs[started.parent_id][-1].is_terminal and not log[-1].is_terminal:
+    # Who was to be the parent of a forked child may never have begun.
+    has_ended = state.parent_id not in logs or logs[state.parent_id][-1].is_terminal
+    if has_ended and not log[-1].is_terminal:
         yield Violation("a child ends with its parent", f"{name} goes on")
 
 

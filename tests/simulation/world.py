@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from structlog.testing import capture_logs
 
 from dipeo_server.domains.execution.events import Recorded
-from dipeo_server.domains.execution.ids import ExecutionID
+from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.ports import ExecutionSummary, StateStore
 from dipeo_server.domains.execution.summary import summary_of
@@ -25,12 +25,14 @@ from dipeo_server.runtime.llm import ModelServices
 from dipeo_server.runtime.local import LocalRunner
 from dipeo_server.runtime.perform import ConcurrencyLimits
 from dipeo_server.runtime.runner_ports import RunnerPorts
-from tests.simulation.clients import ConnectionLost, Outside, RunClient, compare, follow
+from tests.simulation.clients import ConnectionLost, Outside, RunClient, compare
 from tests.simulation.faults import CrashPoint, Disk, Fate, FaultyStore
 from tests.simulation.loop import Halted, Process, RunAway, SimulatedLoop
 from tests.simulation.nodes import Around, Deeds, load_child
 from tests.simulation.oracles import Violation, Witness
 from tests.simulation.scenario import Person, Scenario
+from tests.simulation.time_oracles import restored
+from tests.simulation.travelling import travel
 from tests.simulation.verdicts import judge
 
 T = TypeVar("T")
@@ -265,24 +267,22 @@ class World:
     async def _story(self) -> None:
         supervisor = self.loop.create_task(self._supervise(), name="supervisor")
         outside = Outside(
-            self, self.witness, self.fate, self._chance, self.scenario, self._plants.events
+            self, self.witness, self.fate, self._chance, self.scenario, self._plants.events, travel
         )
-        clients = [RunClient(outside, plan) for plan in self.scenario.runs]
-        for client in clients:
-            for errand in (client.start(), client.abort(), client.look(), client.meddle()):
-                client.send(errand)
-        readers = {
-            (client.plan.name, number): self.loop.create_task(follow(outside, client, number))
-            for client in clients
-            for number in range(len(client.plan.readers))
-        }
+        outside.clients.extend(RunClient(outside, plan) for plan in self.scenario.runs)
+        for client in outside.clients:
+            client.send(client.start())
+            client.errands()
+        for client in list(outside.clients):
+            outside.send_readers(client)
         stopping = self.loop.create_task(self._stop_now_and_then())
-        await self._until_settled()
+        await self._until_settled(outside)
         async with self._stopping:  # Not half-way.
             stopping.cancel()
         self.fate.is_over = True
         self.disk.heal()
-        open_ends = [task for (name, _), task in readers.items() if self._has_ended(name)]
+        readers = outside.readers.items()
+        open_ends = [task for (name, _), task in readers if self._has_ended(name)]
         if open_ends:
             _, late = await asyncio.wait(open_ends, timeout=QUIET_SECONDS)
             for task in late:
@@ -290,17 +290,29 @@ class World:
         await self._restart("the end")
         for execution_id in list(self.disk.logs):
             await compare(outside, execution_id)
+            await self._compare_states(execution_id)
         await self._restart("the very end")
         supervisor.cancel()
         self._rows = {each: await self.disk.store.summary(each) for each in self.disk.logs}
 
-    async def _until_settled(self) -> None:
+    async def _compare_states(self, execution_id: ExecutionID) -> None:
+        """Put states together from checkpoints, with pages so small that those are used."""
+        log = self.disk.logs[execution_id]
+        chance = random.Random(f"states {self.disk.names[execution_id]}")
+        places = [None, *(Seq(chance.randint(1, len(log))) for _ in range(2))]
+        page = chance.randint(2, 6)
+        for what in await restored(self.disk.store, execution_id, log, places, page):
+            name = self.witness.name_of(execution_id)
+            self.witness.accuse("what is restored is what is replayed", f"{name} {what}")
+
+    async def _until_settled(self, outside: Outside) -> None:
         """Until every run has ended, or waits for somebody who will not come."""
         since, before = 0.0, -1
         while self.loop.time() < SECONDS_MAX:
             await asyncio.sleep(1.0)
             await self._restart_if_unserved()
-            if all(self._has_ended(plan.name) for plan in self.scenario.runs):
+            is_under_way = any(client.journeys for client in outside.clients)
+            if not is_under_way and all(self._has_ended(plan.name) for plan in self.scenario.runs):
                 return
             events = sum(len(log) for log in self.disk.logs.values())
             since, before = (since if events == before else self.loop.time()), events
@@ -308,14 +320,15 @@ class World:
                 self._has_ended(plan.name) or plan.person is Person.ABSENT
                 for plan in self.scenario.runs
             )
-            if may_stay and self.loop.time() - since > QUIET_SECONDS:
+            if may_stay and not is_under_way and self.loop.time() - since > QUIET_SECONDS:
                 return
         self.witness.accuse("every run ends or waits", f"not after {SECONDS_MAX} s")
 
     def _has_ended(self, name: str) -> bool:
-        """Has the run of that name ended, and every child of it?"""
+        """Has the run of that name ended, and every child and fork of it?"""
         names = self.disk.names.items()
-        ids = [id_ for id_, known in names if known == name or known.startswith(f"{name}/")]
+        below = (f"{name}/", f"{name}~")
+        ids = [id_ for id_, known in names if known == name or known.startswith(below)]
         return bool(ids) and all(self.disk.logs[each][-1].is_terminal for each in ids)
 
     async def _restart_if_unserved(self) -> None:
