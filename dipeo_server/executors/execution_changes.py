@@ -103,6 +103,12 @@ class Author:
         self._check_function(operations, key)
         return key
 
+    def can_run(self, line: Line, key: str) -> bool:
+        """Has this program given the function that a node of the run needs?"""
+        props = {} if line.run is None else line.run.diagram.get_node(key).props
+        function = props.get("function")
+        return function is None or self._functions.get(function) is not None
+
     def _check_function(self, operations: Operations, key: str) -> None:
         number = operation_id_of(key)
         if number is not None:

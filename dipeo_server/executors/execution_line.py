@@ -16,6 +16,7 @@ from dipeo_server.domains.execution.events import (
     ExecutionStatusChanged,
     NodeCompleted,
     NodeFailed,
+    NodeInterrupted,
     NodeOutputSet,
     NodeRetryScheduled,
     NodeStarted,
@@ -44,7 +45,8 @@ _S = OperationExecutionStatus
 class Segment:
     """The events of a log that make one state: from `first` to `last`, so far.
 
-    `index` is its place in the line. It is whole where the run came to rest behind it.
+    `index` is its place in the line. It is whole where the run came to rest behind it; not where
+    what ran was `interrupted`, which a step of the run held it at, and has to run again.
     """
 
     id: UUID
@@ -55,6 +57,7 @@ class Segment:
     status: NodeExecutionStatus | None = None
     is_whole: bool = False
     is_failed: bool = False
+    interrupted: NodeRun | None = None
     runs: set[NodeRun] = field(default_factory=set)
     fresh: set[int] = field(default_factory=set)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -87,6 +90,13 @@ class Line:
     def is_call(self) -> bool:
         """Is it the run of a function?"""
         return self.caller is not None
+
+    @property
+    def stopped(self) -> NodeRun | None:
+        """What was interrupted in the newest state, where the run is held there."""
+        segment = self.newest
+        is_held = self.run is not None and self.run.is_paused and not self.run.running
+        return segment.interrupted if segment is not None and is_held else None
 
     def segment_at(self, sequence: Seq) -> Segment | None:
         """The state of its own that an event belongs to."""
@@ -123,7 +133,7 @@ class Line:
         if not recorded.is_terminal or self.is_call:
             segment.last = recorded.seq
         yield from self._noted(segment, event)
-        segment.is_whole = self._is_at_rest()
+        segment.is_whole = self._is_at_rest(segment)
 
     def _segment_for(self, recorded: Recorded) -> Segment:
         event, newest = recorded.event, self.newest
@@ -145,20 +155,24 @@ class Line:
             return derived_id(recorded.at, f"{self.id} after")
         return state_of_actor(getattr(event, "actor", None))
 
-    def _is_at_rest(self) -> bool:
+    def _is_at_rest(self, segment: Segment) -> bool:
         run = self.run
         if run is None:
             return False
         if self.is_call:
             return True
         is_held = run.is_paused and run.stepping is None and not run.running
-        return run.status.is_terminal or (is_held and INPUT in run.outputs)
+        is_done = segment.interrupted is None and INPUT in run.outputs
+        return run.status.is_terminal or (is_held and is_done)
 
     def _noted(self, segment: Segment, event: Event) -> Iterator[OperationExecutionEvent]:
         match event:
             case NodeStarted(node_run=run):
                 segment.runs.add(run)
-                told = self._begun(run)
+                segment.interrupted, told = None, self._begun(run)
+            case NodeInterrupted(node_run=run, will_rerun=True) if not self.is_call:
+                segment.interrupted = run
+                return
             case NodeCompleted(node_run=run) | NodeOutputSet(node_run=run):
                 segment.status, told = _N.COMPLETED, _S.COMPLETED
             case NodeFailed(node_run=run, will_retry=False):

@@ -28,6 +28,7 @@ from dipeo_server.domains.execution.ports import StateStore
 from dipeo_server.domains.execution.runner import StartExecution
 from dipeo_server.errors import StorageError, Unavailable
 from dipeo_server.executors.execution_changes import Author
+from dipeo_server.executors.execution_line import Line
 from dipeo_server.executors.execution_states import Place, States
 from dipeo_server.executors.family_store import family_of, store_of
 from dipeo_server.executors.hosting import Hosting
@@ -194,13 +195,31 @@ class GraphSession:
         """Take in what a run has committed; a store that fails for a while only delays that."""
         while True:
             try:
-                await self.states.follow(execution_id)
+                line = await self.states.follow(execution_id)
+                if line is not None:
+                    await self._run_again(line)
                 return
+            except Unavailable:
+                return  # It is being shut down.
             except StorageError as error:
                 log.warning("graph_not_followed", execution_id=execution_id, error=error.message)
                 if error.is_lasting:
                     return
             await asyncio.sleep(RETRY_SECONDS)
+
+    async def _run_again(self, line: Line) -> None:
+        """Let what a crash has stopped run, in the state that it was stopped in.
+
+        What needs a function that this program has not given stays as it is.
+        """
+        run, segment = line.stopped, line.newest
+        if run is None or segment is None or segment.id in self._opening:
+            return
+        if not self.author.can_run(line, run.node):
+            return
+        with self.opening(segment.id):
+            await self.author.step_node(line, segment.id, run.node)
+            await self.states.take(line.id)
 
     async def _load(self, family: list[ExecutionID], *, is_new: bool) -> None:
         if is_new:
@@ -216,9 +235,8 @@ class GraphSession:
             await self.messages.load()
             await self.runner.recover()
         for execution_id in family:
-            await self.states.take(execution_id)
+            await self._run_again(await self.states.take(execution_id))
         root = self.states.lines[self.graph_id]
-        is_begun = root.run is not None and (INPUT in root.run.outputs or root.run.running)
-        if not is_begun:
+        if not root.segments[0].runs:
             await self.author.step_node(root, ROOT_ID, INPUT)
         await self.settled(ROOT_ID)
