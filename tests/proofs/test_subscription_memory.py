@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -31,7 +31,7 @@ EVENTS = """subscription ($id: ID!) {
   }
 }"""
 
-Follow = Callable[[str, str], AsyncIterator[int]]
+Follow = Callable[[str, str], AsyncGenerator[int, None]]
 
 
 def long_story(events: int) -> Story:
@@ -61,7 +61,7 @@ async def keep(story: Story, path: Path) -> str:
     return summary.id
 
 
-async def over_event_stream(url: str, execution_id: str) -> AsyncIterator[int]:
+async def over_event_stream(url: str, execution_id: str) -> AsyncGenerator[int, None]:
     """How many events have come, one after the other."""
     count = 0
     body = {"query": EVENTS, "variables": {"id": execution_id}}
@@ -75,7 +75,7 @@ async def over_event_stream(url: str, execution_id: str) -> AsyncIterator[int]:
                 yield count
 
 
-async def over_socket(url: str, execution_id: str) -> AsyncIterator[int]:
+async def over_socket(url: str, execution_id: str) -> AsyncGenerator[int, None]:
     """How many events have come, one after the other."""
     count = 0
     async with websockets.connect(
