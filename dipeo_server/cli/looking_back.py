@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,8 +53,10 @@ query PictureAt($id: ID!, $format: RenderFormat!, $at: Sequence!) {
 }
 """
 GRAPH: Final = """
-query Graph($id: ID!, $format: RenderFormat!, $at: Sequence) {
-  execution(id: $id) { executionGraph(upTo: $at) { render(format: $format) } }
+query Graph($id: ID!, $format: RenderFormat!, $at: Sequence, $all: Boolean!) {
+  execution(id: $id) {
+    executionGraph(upTo: $at, subDiagrams: $all) { render(format: $format) }
+  }
 }
 """
 
@@ -205,6 +208,14 @@ def _event_words(event: Event) -> str:
 # --- pictures ------------------------------------------------------------------------------------
 
 
+class Shown(Enum):
+    """What of a run is drawn."""
+
+    DIAGRAM = auto()
+    GRAPH = auto()
+    GRAPH_WITH_SUB_DIAGRAMS = auto()
+
+
 def draw(
     remote: Remote,
     execution_id: str,
@@ -212,12 +223,12 @@ def draw(
     format_: str,
     output: Path | None,
     at: int | None,
-    is_graph: bool,
+    shown: Shown,
 ) -> ExitCode:
     """Write the picture of a run, or of its execution graph; `format_` as GraphQL names it."""
 
     async def work(client: GraphQLClient) -> None:
-        execution = await _drawn(client, execution_id, format_, at, is_graph=is_graph)
+        execution = await _drawn(client, execution_id, format_, at, shown)
         is_image = format_ == "PNG"
         write_output(base64.b64decode(execution) if is_image else execution.encode(), output)
 
@@ -225,11 +236,14 @@ def draw(
 
 
 async def _drawn(
-    client: GraphQLClient, execution_id: str, format_: str, at: int | None, *, is_graph: bool
+    client: GraphQLClient, execution_id: str, format_: str, at: int | None, shown: Shown
 ) -> str:
+    is_graph = shown is not Shown.DIAGRAM
     variables: dict[str, Any] = {"id": execution_id, "format": format_}
     if at is not None:
         variables["at"] = str(at)
+    if is_graph:
+        variables["all"] = shown is Shown.GRAPH_WITH_SUB_DIAGRAMS
     document = GRAPH if is_graph else PICTURE if at is None else PICTURE_AT
     execution = (await client.execute(document, variables))["execution"]
     if execution is None:

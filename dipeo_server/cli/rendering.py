@@ -37,12 +37,23 @@ _FORMATS: Final[Mapping[str, RenderFormat]] = {
 
 @dataclass(frozen=True, slots=True)
 class DrawnRun:
-    """Which run of which server is drawn: as of event `at`, or its execution graph."""
+    """Which run of which server is drawn: as of event `at`, or its execution graph.
+
+    `has_sub_diagrams`: the graph with the runs of its sub-diagrams.
+    """
 
     url: str
     execution_id: str | None
     at: int | None = None
     is_graph: bool = False
+    has_sub_diagrams: bool = False
+
+    @property
+    def shown(self) -> looking_back.Shown:
+        """What of it is drawn."""
+        if self.has_sub_diagrams:
+            return looking_back.Shown.GRAPH_WITH_SUB_DIAGRAMS
+        return looking_back.Shown.GRAPH if self.is_graph else looking_back.Shown.DIAGRAM
 
 
 def render_run(run: DrawnRun, *, to: Drawing | None, output: Path | None) -> ExitCode:
@@ -55,7 +66,7 @@ def render_run(run: DrawnRun, *, to: Drawing | None, output: Path | None) -> Exi
         format_=format_.name,
         output=output,
         at=run.at,
-        is_graph=run.is_graph,
+        shown=run.shown,
     )
 
 
@@ -69,8 +80,9 @@ def render_file(
     """
     if file is None or beside.execution_id is not None:
         raise Unusable("Name either a file or, with --run, a run.")
-    if beside.at is not None or beside.is_graph:
-        raise Unusable("--at and --graph are for runs.", hint="Name the run with --run.")
+    if beside.at is not None or beside.shown is not looking_back.Shown.DIAGRAM:
+        message = "--at, --graph and --sub-diagrams are for runs."
+        raise Unusable(message, hint="Name the run with --run.")
     format_ = _wanted(to, output)
     specs = node_types().specs
     diagram = _read(file, base_dir, specs)

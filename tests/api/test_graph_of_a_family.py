@@ -136,37 +136,33 @@ async def test_000_05_turns_of_loops_are_groups_also_in_a_part(live: Live) -> No
     assert [group["label"] for group in part["groups"]] == labels[1:]
 
 
-async def test_forks_of_sub_diagrams_are_in_the_graph_of_the_family(
-    live: Live, base_dir: Path
-) -> None:
-    """000-05, 000-11: a child that was running when its parent was forked."""
-    name = json.dumps(str(base_dir / "go"))
+def with_a_child_that_waits(folder: Path) -> str:
+    """A sub-diagram whose code waits for a file, beside a barrier."""
+    name = json.dumps(str(folder / "go"))
     code = f"import os, time\nwhile not os.path.exists({name}): time.sleep(0.01)\nresult = 1"
-    inner = json.dumps(
-        {
-            "version": "light",
-            "nodes": [
-                {"label": "in", "type": "start"},
-                {
-                    "label": "slow",
-                    "type": "code_job",
-                    "props": {"language": "python", "code": code},
-                },
-                {"label": "out", "type": "endpoint"},
-            ],
-            "connections": [{"from": "in", "to": "slow"}, {"from": "slow", "to": "out"}],
-        }
+    props = {"language": "python", "code": code}
+    inner = {
+        "version": "light",
+        "nodes": [
+            {"label": "in", "type": "start"},
+            {"label": "slow", "type": "code_job", "props": props},
+            {"label": "out", "type": "endpoint"},
+        ],
+        "connections": [{"from": "in", "to": "slow"}, {"from": "slow", "to": "out"}],
+    }
+    return light(
+        "begin -> sub -> end",
+        "begin -> beside -> end",
+        begin="start",
+        sub=f"sub_diagram, props: {{diagram_data: {json.dumps(inner)}}}",
+        beside="barrier",
+        end="endpoint",
     )
-    run = await live.started(
-        light(
-            "begin -> sub -> end",
-            "begin -> beside -> end",
-            begin="start",
-            sub=f"sub_diagram, props: {{diagram_data: {inner}}}",
-            beside="barrier",
-            end="endpoint",
-        )
-    )
+
+
+async def forked_with_its_child(live: Live, folder: Path) -> tuple[str, str, str, str]:
+    """A run, its fork, and the child of each; all have completed."""
+    run = await live.started(with_a_child_that_waits(folder))
     await told(live, run, "BarrierWaiting", nodeKey="beside")
     await told(live, run, "NodeStarted", nodeKey="sub")
     while not await children(live, run):
@@ -178,13 +174,21 @@ async def test_forks_of_sub_diagrams_are_in_the_graph_of_the_family(
     last = int((await told(live, run, "ExecutionStatusChanged", to="PAUSED"))["sequence"])
     payload = await done(live, "forkExecution", id=run, atSequence=last)
     fork = payload["execution"]["id"]
-    [again] = [each for each in await children(live, fork) if each != fork]
+    [again] = await children(live, fork)
     await done(live, "resumeExecution", id=run)
-    (base_dir / "go").write_text("")
+    (folder / "go").write_text("")
     for each in (run, fork):
         target = {"node": {"executionId": each, "nodeKey": "beside", "occurrence": 1}}
         await done(live, "decideBarrier", target=target, action="APPROVE")
         assert await ended(live, each) == "COMPLETED"
+    return run, fork, child, again
+
+
+async def test_forks_of_sub_diagrams_are_in_the_graph_of_the_family(
+    live: Live, base_dir: Path
+) -> None:
+    """000-05, 000-11: a child that was running when its parent was forked."""
+    run, fork, child, again = await forked_with_its_child(live, base_dir)
     graphs = [await graph(live, each) for each in (run, fork)]
     for found in graphs:
         states = check(found)

@@ -12,6 +12,18 @@ from tests.cli.diagrams import FAILING, GREETING, HELLO
 from tests.cli.processes import Done
 from tests.drawing import needs_dot, objects
 
+NESTED = """\
+version: light
+nodes:
+- {label: start, type: start}
+- {label: inside, type: sub_diagram, diagram_data: {version: light,
+    nodes: [{label: in, type: start}, {label: deep, type: endpoint}],
+    connections: [{from: in, to: deep}]}}
+- {label: end, type: endpoint}
+connections:
+- {from: start, to: inside}
+- {from: inside, to: end}
+"""
 NOBODY = "http://127.0.0.1:9"
 
 
@@ -134,6 +146,15 @@ def test_a_run_is_drawn_as_it_stood(control: Control, tmp_path: Path) -> None:
     assert "✓ greet completed" in graph
 
 
+def test_000_05_a_run_is_drawn_with_its_sub_diagrams(control: Control) -> None:
+    done = control("run", str(control.file(NESTED)), "--quiet", "--json")
+    run = done.document["id"]
+    graph = control("render", "--run", run, "--sub-diagrams", "--to", "mermaid").out
+    assert "↳ inside" in graph
+    assert "✓ deep completed" in graph
+    assert "deep" not in control("render", "--run", run, "--graph", "--to", "mermaid").out
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -141,6 +162,7 @@ def test_a_run_is_drawn_as_it_stood(control: Control, tmp_path: Path) -> None:
         ["render", "it.yaml", "--run", "exec_0_x"],
         ["render", "it.yaml", "--at", "3"],
         ["render", "it.yaml", "--graph"],
+        ["render", "it.yaml", "--sub-diagrams"],
         ["state", "exec_0_x", "--at", "0"],
     ],
     ids=" ".join,

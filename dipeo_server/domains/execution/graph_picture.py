@@ -53,7 +53,8 @@ def compose_graph(graph: ExecutionGraph) -> Picture:
         for a, b in graph.edges
         if index_of[a] != index_of[b]
     ]
-    boxes = tuple(_box(part) for part in parts)
+    names = {group.id: group.label for group in graph.groups}
+    boxes = tuple(_box(part, names) for part in parts)
     return Picture(boxes, tuple(arrows), _title(graph), _legend(graph))
 
 
@@ -96,10 +97,11 @@ def _stretches(graph: ExecutionGraph) -> Iterator[tuple[Sequence[GraphState], bo
         yield stretch, True
 
 
-def _box(part: _Part) -> Box:
+def _box(part: _Part, names: Mapping[str, str]) -> Box:
+    """`names` of child runs, by their ids."""
     first, last = part.states[0], part.states[-1]
     if first is last:
-        return _state_box(first)
+        return _state_box(first, names)
     counts = Counter(state.status for state in part.states if state.status is not None)
     told = [f"{style.sign} {counts[status]}" for status, style in STYLES.items() if counts[status]]
     return Box(
@@ -110,18 +112,22 @@ def _box(part: _Part) -> Box:
     )
 
 
-def _state_box(state: GraphState) -> Box:
+def _state_box(state: GraphState, names: Mapping[str, str]) -> Box:
     is_fork = state.is_first and state.sequence > 1
     style = STYLES[state.status] if state.status is not None and not is_fork else None
     sign = f"{style.sign} " if style is not None else _SIGNS.get(state.kind, "")
     shape = _SHAPES.get(state.kind, Shape.MODEL)
     if state.kind is not StateKind.CHILD and (state.is_first or state.is_last):
         shape = Shape.START if state.is_first else Shape.END
+    told = "fork" if is_fork else state.summary
+    if state.kind is StateKind.CHILD:
+        name = names.get(state.execution_id, told)
+        told = f"{name}, fork" if is_fork else name
     facts = [f"event {state.sequence}"]
     if state.is_first:
         facts.append(state.execution_id)
     return Box(
-        label=f"{sign}{'fork' if is_fork else state.summary}",
+        label=f"{sign}{told}",
         shape=shape,
         facts=tuple(facts),
         details=(state.id, state.summary),

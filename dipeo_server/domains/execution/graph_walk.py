@@ -20,6 +20,7 @@ from dipeo_server.domains.execution.events import (
     ExecutionFailed,
     ExecutionForked,
     ExecutionStarted,
+    ExecutionStatusChanged,
     NodeCompleted,
     NodeFailed,
     NodeInterrupted,
@@ -213,6 +214,8 @@ def _told(event: Event) -> tuple[str, NodeExecutionStatus | None]:
             return f"FAILED: {failure.code}", _N.FAILED
         case ExecutionAborted():
             return "ABORTED", _N.ABORTED
+        case ExecutionStatusChanged(after=after):
+            return after.value, None
         case NodeSkipped(node=node, reason=reason):
             return f"{node} skipped: {reason}", _N.SKIPPED
         case _:

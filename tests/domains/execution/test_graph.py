@@ -264,7 +264,7 @@ def test_000_05_the_run_of_a_sub_diagram_hangs_between_begin_and_end_of_its_visi
     assert (group.id, group.kind, group.label) == ("child", GroupKind.SUB_DIAGRAM, "a")
     assert graph.line == set(by_id)
     picture = compose_graph(graph)
-    assert [box.label for box in picture.boxes if box.shape is Shape.CHILD] == ["↳ started"]
+    assert [box.label for box in picture.boxes if box.shape is Shape.CHILD] == ["↳ a"]
     assert "dashed" not in picture.title[1]
 
 

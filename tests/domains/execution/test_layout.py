@@ -9,15 +9,33 @@ from typing import Any
 
 import pytest
 
+from dipeo_server.domains.diagram.mutations import (
+    GraphMutation,
+    UpsertEdge,
+    UpsertNode,
+    apply_mutations,
+)
 from dipeo_server.domains.diagram.rendering.dot import to_dot
 from dipeo_server.domains.diagram.rendering.picture import Box, Picture, Shape
+from dipeo_server.domains.execution.events import BarrierAction, BarrierWaiting
 from dipeo_server.domains.execution.graph_picture import compose_graph
 from dipeo_server.domains.execution.graph_walk import Branch
+from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.picture import STYLES, compose_run
+from dipeo_server.domains.execution.signals import GraphMutationRequested
 from dipeo_server.domains.execution.state import view
 from dipeo_server.domains.execution.status import NodeExecutionStatus
 from tests.builders import SPECS, Story
-from tests.domains.execution.test_graph import FORK_OF_FORK, ROOT, forked, graph_of, looped
+from tests.domains.execution.test_graph import (
+    EARLY,
+    FORK,
+    FORK_OF_FORK,
+    ROOT,
+    child_story,
+    forked,
+    graph_of,
+    looped,
+)
 from tests.drawing import dot, needs_dot
 
 POINTS_PER_INCH = 72
@@ -41,6 +59,35 @@ def half_finished() -> Picture:
     return compose_run(view(story.state), SPECS)
 
 
+def eventful() -> Picture:
+    """An execution graph with a loop, forks, a change, a question, a failure and a sub-diagram."""
+    story = Story("s -> a -> c; c.t -> a; c.f -> g; g -> b -> e")
+    story.returns("s")
+    for port in ("condtrue", "condfalse"):
+        story.returns("a")
+        story.returns("c", port=port)
+    story.asks("g")
+    asked = next(each.seq for each in story.log if isinstance(each.event, BarrierWaiting))
+    mutations: list[GraphMutation] = [
+        UpsertNode({"key": "a node that was put in later", "type": "work"}),
+        UpsertEdge({"source": "b", "target": "a node that was put in later"}),
+    ]
+    new = apply_mutations(story.state.diagram, mutations, SPECS).executable
+    story.tell(GraphMutationRequested(new, 0))
+    changed = story.log[-1].seq
+    story.decides("g", BarrierAction.APPROVE)
+    story.raises("b")
+    child = ExecutionID("exec_0_abcdefghijklmnopqrstuvwxyz")
+    logs = {child: child_story().log, **dict.fromkeys((ROOT, FORK, EARLY), story.log)}
+    branches = [
+        Branch(ROOT),
+        Branch(FORK, ROOT, asked),
+        Branch(EARLY, ROOT, changed),
+        Branch(child, caller=ROOT),
+    ]
+    return compose_graph(graph_of(ROOT, branches, logs))
+
+
 def every_status() -> Picture:
     boxes = tuple(
         Box(
@@ -57,6 +104,7 @@ PICTURES: Mapping[str, Callable[[], Picture]] = {
     "run": half_finished,
     "statuses": every_status,
     "graph": lambda: compose_graph(forked(FORK_OF_FORK)),
+    "eventful graph": eventful,
     "long graph": lambda: compose_graph(graph_of(ROOT, [Branch(ROOT)], {ROOT: looped(500).log})),
 }
 
@@ -72,6 +120,30 @@ def place(node: dict[str, Any]) -> tuple[float, float, float, float]:
     x, y = (float(part) for part in node["pos"].split(","))
     across, up = (float(node[side]) * POINTS_PER_INCH / 2 for side in ("width", "height"))
     return x - across, y - up, x + across, y + up
+
+
+def test_000_06_an_execution_graph_tells_apart_whatever_led_to_its_states() -> None:
+    picture = eventful()
+    by_label = {box.label: box for box in picture.boxes}
+    assert {box.shape for box in picture.boxes} == {
+        Shape.START,
+        Shape.MODEL,
+        Shape.PEOPLE,
+        Shape.OTHER,
+        Shape.CHILD,
+        Shape.END,
+    }
+    assert by_label["± graph changed: revision 1"].shape is Shape.OTHER
+    assert by_label["‖ g asks a person"].shape is Shape.PEOPLE
+    assert by_label["↳ a"].shape is Shape.CHILD
+    assert by_label["✗ b failed: CODE_ERROR"].style is STYLES[NodeExecutionStatus.FAILED]
+    assert [box.label for box in picture.boxes].count("fork") == 2
+    for box in picture.boxes:
+        if box.style is not None:
+            assert box.label.startswith(f"{box.style.sign} "), box.label
+    styles = [style for style, _ in picture.legend]
+    assert styles == [style for style in STYLES.values() if style in styles]
+    assert {box.style for box in picture.boxes if box.style is not None} == set(styles)
 
 
 @needs_dot
