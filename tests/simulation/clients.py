@@ -267,7 +267,8 @@ class RunClient:
             return await runner.signal(self.execution_id, signal, key)
 
         answer = await self._outside.insist(mutation, about, wish, name)
-        lost = () if mutation == "revoke" else ("NOT_FOUND",)
+        # Who meant a node may find that somebody has taken it out.
+        lost = () if mutation in {"revoke", "break", "early"} else ("NOT_FOUND",)
         if isinstance(answer, Rejected) and answer.code in ("IDEMPOTENCY_MISMATCH", *lost):
             self._outside.witness.accuse(
                 "a repeated request is the same request", f"{name}: {answer}"

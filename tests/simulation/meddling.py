@@ -124,5 +124,5 @@ class Meddler:
             refusal = await self.signal("step", "", StepRequested(), f"step {plan} {seq}")
             if refusal is None:
                 return  # There will be another pause, behind the step.
-        signal = ResumeRequested(max_steps=1_000)
+        signal = ResumeRequested(max_steps=100_000)
         await self.signal("resume", "", signal, f"resume {plan} {seq}")

@@ -69,7 +69,7 @@ def revisions(log: Log) -> Iterable[str]:
             case _:
                 pass
     for told in fold(log).runs:
-        if in_force.get(told.node_run, told.revision) != told.revision:
+        if told.started_at and in_force.get(told.node_run, told.revision) != told.revision:
             yield f"{told.node_run} is told to be of revision {told.revision}"
 
 
@@ -139,8 +139,8 @@ def overrides(log: Log, request: ForkExecution) -> Iterable[str]:
         wanted = request.variables.get(key, before.get(key))
         if begun.get(key) != wanted:
             yield f"variable {key} is {begun.get(key)}, should be {wanted}"
-    if request.diagram is None:
-        yield from _outputs(own, request.outputs)
+    if request.diagram is None:  # Results are for nodes as they were.
+        yield from _outputs(list(takewhile(_is_of_the_same_graph, own)), request.outputs)
 
 
 def _outputs(own: Log, outputs: Mapping[str, Any]) -> Iterable[str]:
@@ -153,6 +153,10 @@ def _outputs(own: Log, outputs: Mapping[str, Any]) -> Iterable[str]:
         is_given = isinstance(first.event, NodeOutputSet)
         if not isinstance(first.event, NodeOutputSet) or first.event.output.body != wanted:
             yield f"{key} was to give {wanted}: {first.event if is_given else 'it ran'}"
+
+
+def _is_of_the_same_graph(recorded: Recorded) -> bool:
+    return not isinstance(recorded.event, DiagramMutated)
 
 
 def _is_of(recorded: Recorded, key: str) -> bool:
