@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Literal
 
+import structlog
 import uvicorn
 from starlette.applications import Starlette
 
@@ -30,6 +31,8 @@ SEND_BUFFER_BYTES: Final = 32 * 1024
 """Bounds what the kernel holds for a reader that does not read."""
 GRACE_SECONDS: Final = 5
 PING_SECONDS: Final = ApiLimits().socket_ping_seconds
+
+log = structlog.get_logger(__name__)
 
 
 class PortTaken(DipeoError):
@@ -120,10 +123,12 @@ async def serve(
             app = Starlette(routes=create_routes(services))
             url = f"http://{name}:{port}"
             config = config_for(app, services.limits.socket_ping_seconds)
+            log.info("server_started", url=url, version=services.facts.version, auth=settings.auth)
             server = _Server(config, lambda: on_ready(url), services.closing)
             signals.server = server
             if not signals.has_come:
                 await server.serve(sockets=[listening])
+        log.info("server_stopped", url=url)
 
 
 def config_for(app: Starlette, ping_seconds: float = PING_SECONDS) -> uvicorn.Config:

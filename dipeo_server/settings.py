@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     starters_approve: bool = Field(
         default=True, description="May whoever started a run decide its barriers?"
     )
+    log_format: Literal["json", "console"] | None = Field(
+        None, description="json: an object a line; console: for people; null: as fits stderr."
+    )
     secrets_file: Path | None = Field(
         None, description="Secrets by name, one `name: value` a line; only its owner may read it."
     )
