@@ -49,7 +49,7 @@ class ExecutionStateManager:
             start = StartRequested(identity, state.diagram, state.variables)
             new.extend(machine.receive(start, now=now))
         for key, envelope in state.node_outputs.items():
-            if machine.state.outputs.get(key) != envelope:
+            if not _is_kept(machine.state, key, envelope):
                 signal = _returned(machine.state, key, envelope)
                 new.extend(machine.receive(signal, now=now))
         for key in sorted(state.failed_nodes):
@@ -133,6 +133,14 @@ def saved(state: ExecutionState) -> SavedState:
         start_time=state.created_at,
         end_time=state.ended_at,
     )
+
+
+def _is_kept(state: ExecutionState, key: str, envelope: Envelope) -> bool:
+    """Is it there already? What was kept has a time and an id of its own."""
+    known = state.outputs.get(key)
+    if known is None or state.diagram.index_of[key] in state.running:
+        return known == envelope
+    return known.body == envelope.body and known.has_error() == envelope.has_error()
 
 
 def _running(state: ExecutionState, key: str) -> NodeRun:
