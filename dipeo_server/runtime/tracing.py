@@ -138,12 +138,13 @@ class Tracing:
     def entering(self, execution_id: ExecutionID, run: NodeRun) -> None:
         """What the handler does, and tells others, is part of its visit."""
         known = self._runs.get(execution_id)
-        if known is None:
-            return
-        visit, span = known.visits.get(run.node, (None, known.root))
-        if visit != run:  # It runs ahead of the disk: that it began is not committed yet.
-            root = known.root.get_span_context()
-            span = trace.NonRecordingSpan(_place(execution_id, run, root.trace_flags))
+        visit, span = (None, None) if known is None else known.visits.get(run.node, (None, None))
+        if span is None or visit != run:
+            # It runs ahead of the disk: that it began, or even the whole run, is not committed yet.
+            flags = TraceFlags(TraceFlags.SAMPLED)
+            if known is not None:
+                flags = known.root.get_span_context().trace_flags
+            span = trace.NonRecordingSpan(_place(execution_id, run, flags))
         contexts.attach(trace.set_span_in_context(span))
 
     def appended(self, seconds: float) -> None:
