@@ -65,8 +65,9 @@ lock: | $(BIN)/uv ## Pin every dependency anew in .ci/requirements.txt [UPGRADE=
 $(BIN)/uv:
 	$(MAKE) install
 
-docs: $(STAMP) ## Write docs/nodes.md from the registered node types
+docs: $(STAMP) ## Write docs/nodes.md and docs/permissions.md from the code
 	$(BIN)/dipeo-server export-nodes --output docs/nodes.md
+	$(BIN)/dipeo-server export-permissions --output docs/permissions.md
 
 schema: $(STAMP) ## Print the GraphQL schema into schema.graphql
 	$(BIN)/dipeo-server export-schema > .venv/schema.graphql

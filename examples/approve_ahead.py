@@ -3,7 +3,7 @@
 
 Plain GraphQL over HTTP, with nothing but Python's standard library:
 
-    dipeo-server serve                            # in one terminal
+    dipeo-server serve --auth none                # in one terminal
     python examples/approve_ahead.py              # in another; --url names another server
 
 What a person would do at a keyboard is done by a program here, so it does what such a program

@@ -22,6 +22,8 @@ SUBPROTOCOL: Final = Subprotocol("graphql-transport-ws")
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 60.0
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+UNAUTHORIZED: Final = 4401
+WHO_ASKS: Final = "Put a valid token into DIPEO_TOKEN, or pass it with --token."
 FATAL_CLOSES: Final = range(4400, 4500)
 """Close codes after which trying again cannot help."""
 
@@ -50,14 +52,19 @@ class GraphQLClient:
     `url` is that of its GraphQL endpoint, or its base URL.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
+        """With a token the client says who it is."""
         self.url = endpoint(url)
+        self._authorization = None if token is None else f"Bearer {token}"
         is_local = urlsplit(self.url).hostname in {"127.0.0.1", "localhost", "::1"}
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
         # Reading the certificates of this machine takes a quarter of a second.
         needs_certificates = not is_local or self.url.startswith("https")
         self._http = httpx.AsyncClient(
-            timeout=timeout, trust_env=not is_local, verify=needs_certificates
+            timeout=timeout,
+            trust_env=not is_local,
+            verify=needs_certificates,
+            headers={"authorization": self._authorization} if self._authorization else None,
         )
         self._proxy: Literal[True] | None = None if is_local else True
 
@@ -135,7 +142,7 @@ class GraphQLClient:
         except (OSError, WebSocketException, TimeoutError) as error:
             raise self._unreachable(str(error) or type(error).__name__) from error
         try:
-            await socket.send('{"type": "connection_init"}')
+            await socket.send(json.dumps(self._introduction))
             async with asyncio.timeout(CONNECT_SECONDS):
                 await _acknowledged(socket)
             yield socket
@@ -145,6 +152,13 @@ class GraphQLClient:
             raise ConnectionLost("The server did not acknowledge the connection.") from error
         finally:
             await socket.close()
+
+    @property
+    def _introduction(self) -> dict[str, Any]:
+        """The first message of a socket."""
+        if self._authorization is None:
+            return {"type": "connection_init"}
+        return {"type": "connection_init", "payload": {"authorization": self._authorization}}
 
     def _data(self, answer: object, status: int) -> dict[str, Any]:
         match answer:
@@ -188,6 +202,8 @@ def _refusal(error: object) -> RequestRefused:
     match error:
         case {"message": str(message), "extensions": {"code": str(code), **details}}:
             hint = details.get("hint")
+            if code == "UNAUTHENTICATED":
+                hint = WHO_ASKS
             return RequestRefused(message, code, hint=hint if isinstance(hint, str) else None)
         case {"message": str(message)}:
             return RequestRefused(message, "INVALID")
@@ -199,4 +215,6 @@ def _lost(closed: ConnectionClosed) -> DipeoError:
     code = closed.rcvd.code if closed.rcvd else 1006
     reason = closed.rcvd.reason if closed.rcvd else ""
     message = f"The server closed the connection ({code}{f': {reason}' if reason else ''})."
+    if code == UNAUTHORIZED:
+        return RequestRefused(message, "UNAUTHENTICATED", hint=WHO_ASKS)
     return RequestRefused(message, "FORBIDDEN") if code in FATAL_CLOSES else ConnectionLost(message)

@@ -16,10 +16,12 @@ from dipeo_server.cli import (
     mutating_commands,
     options,
     steering_commands,
+    token_commands,
     upkeep_commands,
     watching_commands,
 )
 from dipeo_server.cli import remote_options as remote
+from dipeo_server.cli.credentials import give_tokens
 from dipeo_server.cli.outcome import told_errors
 
 app = typer.Typer(
@@ -67,37 +69,56 @@ def top(
 
 
 @app.command()
-def serve(
+def serve(  # noqa: PLR0913 - one parameter for each option of the command
     *,
     host: options.Host = None,
     port: options.Port = None,
     store: options.ServedStore = None,
     base_dir: options.BaseDir = None,
-    auth: options.AuthOption = options.Auth.NONE,
+    auth: options.AuthOption = None,
+    allowed_host: options.AllowedHosts = None,
+    allowed_origin: options.AllowedOrigins = None,
+    self_approval: options.SelfApproval = None,
 ) -> None:
     """Serve GraphQL over HTTP and WebSocket.
 
     Prints one line to stdout when it accepts connections; logs go to stderr. Runs that had not
     ended when the last server stopped go on. SIGTERM or Ctrl-C stops it; runs are kept.
 
+    Whoever asks has to show a token, and may do what its role allows. A store without tokens gets
+    one of an admin, which is printed to stderr once; `dipeo-server tokens` makes others. With
+    --auth none anybody on this machine may do anything, and nobody else can reach the server.
+
     \b
     Examples:
       dipeo-server serve
-      dipeo-server serve --port 0 --store memory:
+      dipeo-server serve --auth none --port 0 --store memory:
+      dipeo-server serve --host 0.0.0.0 --allowed-host diagrams.example.org
       dipeo-server serve --base-dir ~/diagrams --store sqlite:/var/lib/dipeo/runs.db
 
     \b
     Then, in another terminal:
-      curl -s http://127.0.0.1:8000/graphql -H 'content-type: application/json' \\
-        -d '{"query": "{ serverInfo { version store } }"}'
+      export DIPEO_TOKEN=dip_…
+      dipeo-server run examples/loop.light.yaml --server http://127.0.0.1:8000
+      curl -s http://127.0.0.1:8000/graphql -H "authorization: Bearer $DIPEO_TOKEN" \\
+        -H 'content-type: application/json' -d '{"query": "{ serverInfo { version store } }"}'
 
     Exit codes: 0 stopped, 2 wrong usage, 75 the port is taken or the store is open elsewhere,
     78 an address that may not be listened on without authentication.
     """
     from dipeo_server.cli.serving import run_server
 
-    assert auth is options.Auth.NONE
-    raise typer.Exit(run_server(host=host, port=port, store=store, base_dir=base_dir))
+    code = run_server(
+        host=host,
+        port=port,
+        store=store,
+        base_dir=base_dir,
+        auth=None if auth is None else auth.value,
+        allowed_hosts=allowed_host,
+        allowed_origins=allowed_origin,
+        starters_approve=self_approval,
+    )
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -266,6 +287,8 @@ mutating_commands.add_to(app)
 decision_commands.add_to(app)
 deletion_commands.add_to(app)
 upkeep_commands.add_to(app)
+token_commands.add_to(app)
+give_tokens(app)
 
 
 @app.command("export-schema")
@@ -280,6 +303,20 @@ def export_schema(*, output: options.Output = None) -> None:
 
     with told_errors():
         printing.export_schema(output)
+
+
+@app.command("export-permissions")
+def export_permissions(*, output: options.Output = None) -> None:
+    """Print who may ask for which field of the schema (Markdown).
+
+    \b
+    Example:
+      dipeo-server export-permissions --output docs/permissions.md
+    """
+    from dipeo_server.cli import printing
+
+    with told_errors():
+        printing.export_permissions(output)
 
 
 @app.command("export-nodes")

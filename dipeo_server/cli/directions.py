@@ -50,8 +50,9 @@ def directions(standing: Standing, place: Place) -> Iterator[str]:
 
 def _in_this_run(standing: Standing, place: Place) -> Iterator[str]:
     if place.store is not None:
-        command = ["dipeo-server", "serve", "--store", place.store, "--base-dir", place.base_dir]
-        yield f"  to let this run go on, serve its store:  {shlex.join(command)}"
+        where = ["--store", place.store, "--base-dir", place.base_dir]
+        command = shlex.join(["dipeo-server", "serve", "--auth", "none", *where])
+        yield f"  to let this run go on, serve its store:  {command}"
     for barrier in standing.barriers:
         answer = ["--answer", "VALUE"] if barrier.wants_answer else []
         yield f"  in this run:   {place.command('approve', barrier.id, *answer)}"

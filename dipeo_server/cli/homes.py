@@ -52,6 +52,6 @@ async def _own(base_dir: Path, store: str) -> AsyncIterator[Home]:
     from dipeo_server.cli.server_settings import settings_from
 
     log_to_stderr(logging.WARNING)
-    settings = settings_from(base_dir=base_dir, store=store)
+    settings = settings_from(base_dir=base_dir, store=store, auth="none")
     async with embedded_server(settings) as url:
         yield Home(url, store)

@@ -39,7 +39,17 @@ class DiagramFormat(StrEnum):
 class Auth(StrEnum):
     """Who may do what."""
 
+    TOKEN = "token"  # noqa: S105 - the name of a way, no token
     NONE = "none"
+
+
+class Role(StrEnum):
+    """What a token allows."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    AUTHOR = "author"
+    ADMIN = "admin"
 
 
 File: TypeAlias = Annotated[Path, typer.Argument(metavar="FILE", help="The diagram.")]
@@ -67,7 +77,11 @@ Output: TypeAlias = Annotated[
 
 Host: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="ADDRESS", help="Loopback addresses only.  [default: 127.0.0.1]"),
+    typer.Option(
+        metavar="ADDRESS",
+        help="The address to listen on; without authentication loopback only."
+        "  [default: 127.0.0.1]",
+    ),
 ]
 Port: TypeAlias = Annotated[
     int | None,
@@ -82,7 +96,35 @@ ServedStore: TypeAlias = Annotated[
     ),
 ]
 AuthOption: TypeAlias = Annotated[
-    Auth, typer.Option("--auth", help="Who may do what: anybody on this machine.")
+    Auth | None,
+    typer.Option(
+        "--auth",
+        help="token: who has one, as far as its role goes; none: anybody on this machine."
+        "  [default: token]",
+    ),
+]
+AllowedHosts: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allowed-host",
+        metavar="NAME",
+        help="A name that clients may call the server by, beside those of loopback; repeatable.",
+    ),
+]
+AllowedOrigins: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allowed-origin",
+        metavar="ORIGIN",
+        help="Pages of this origin may talk to it, beside its own; repeatable.",
+    ),
+]
+SelfApproval: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--self-approval/--no-self-approval",
+        help="Whether who started a run may decide its barriers.  [default: they may]",
+    ),
 ]
 
 # --- run ----------------------------------------------------------------------------------------

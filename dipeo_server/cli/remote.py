@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from dipeo_server.cli.client import GraphQLClient, RequestRefused
+from dipeo_server.cli.credentials import shown_token
 from dipeo_server.cli.outcome import ExitCode, exit_code_of, tell_error
 from dipeo_server.cli.report import write_json
 from dipeo_server.errors import DipeoError
@@ -80,7 +81,7 @@ def carry_out(remote: Remote, work: Work) -> ExitCode:
 
 
 async def _with_client(url: str, work: Work) -> Told | None:
-    async with GraphQLClient(url) as client:
+    async with GraphQLClient(url, shown_token()) as client:
         return await work(client)
 
 

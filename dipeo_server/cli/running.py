@@ -11,6 +11,7 @@ from typing import Any
 
 from dipeo_server.cli import report
 from dipeo_server.cli.client import GraphQLClient
+from dipeo_server.cli.credentials import shown_token
 from dipeo_server.cli.deciding import Decider
 from dipeo_server.cli.directions import Place, directions
 from dipeo_server.cli.following import Follower
@@ -88,7 +89,8 @@ class _Run:
     async def outcome(self) -> tuple[report.Document, ExitCode]:
         """The JSON object and the exit code. Raises DipeoError where there was no run."""
         with self._interrupts.handled():
-            async with home_for(self._options) as home, GraphQLClient(home.url) as client:
+            token = None if self._options.server is None else shown_token()
+            async with home_for(self._options) as home, GraphQLClient(home.url, token) as client:
                 execution = await self._start(client)
                 home.has_active_run = True
                 try:

@@ -93,7 +93,12 @@ class Running:
 
 @contextmanager
 def started(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Iterator[Running]:
-    """`dipeo-server` as long as the block lasts; it is killed at the end of the block."""
+    """`dipeo-server` as long as the block lasts; it is killed at the end of the block.
+
+    A server asks for tokens only if that is said.
+    """
+    if arguments[0] == "serve" and "--auth" not in arguments:
+        arguments = (*arguments, "--auth", "none")
     with subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         env=environment(**(env or {})),

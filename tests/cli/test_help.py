@@ -12,6 +12,8 @@ from tests.cli.processes import dipeo, environment
 
 COMMANDS = [
     "serve",
+    "tokens",
+    "export-permissions",
     "run",
     "validate",
     "render",

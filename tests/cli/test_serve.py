@@ -52,14 +52,15 @@ def test_a_port_that_is_taken_is_exit_code_75(base_dir: Path) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::"])
 def test_an_address_that_others_reach_is_exit_code_78(base_dir: Path, host: str) -> None:
-    done = dipeo("serve", "--port", "0", "--host", host, "--base-dir", base_dir)
+    options = ("--auth", "none", "--port", "0", "--base-dir", base_dir)
+    done = dipeo("serve", "--host", host, *options)
     assert (done.code, done.out) == (78, "")
     assert f"Refusing to listen on {host}" in done.err
     assert list(base_dir.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--auth", "token"], ["--port", "99999"], ["--base-dir", "/nonexistent"]]
+    "arguments", [["--auth", "maybe"], ["--port", "99999"], ["--base-dir", "/nonexistent"]]
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     done = dipeo("serve", *arguments)
