@@ -18,6 +18,8 @@ from dipeo_server.domains.execution.ports import StateStore
 from dipeo_server.errors import DipeoError, StorageError
 
 RING_EVENTS_MAX = 1_024
+RING_PAGE_EVENTS = 64
+"""A slow reader keeps so many of the newest events in memory when all others have moved on."""
 PAGE_EVENTS = 256
 
 
@@ -98,7 +100,8 @@ class EventFeed:
     async def _behind(self, cursor: Seq) -> Sequence[Recorded]:
         """The next events behind the cursor, of which there are some."""
         if self._ring and self._ring[0].seq <= cursor + 1:
-            return list(islice(self._ring, cursor + 1 - self._ring[0].seq, None))
+            start = cursor + 1 - self._ring[0].seq
+            return list(islice(self._ring, start, start + RING_PAGE_EVENTS))
         page = await self._page(cursor)
         if not page:
             message = f"The log of {self._id} should go on to {self._tail}, and ends at {cursor}."
