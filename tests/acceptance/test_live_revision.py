@@ -102,6 +102,32 @@ async def test_a_running_graph_grows_and_loses_a_branch_and_every_visit_tells_it
     changes = await all_told(live, run, "DiagramMutated")
     assert [each["revisionNumber"] for each in changes] == [1, 2]
     assert (tmp_path / "begun").read_text() == "x"
+    first, second = (int(each["sequence"]) for each in changes)
+    drawn = {at: await picture(live, run, at) for at in (first - 1, first, second)}
+    assert [("more" in text, "left_end" in text) for text in drawn.values()] == [
+        (False, True),
+        (True, True),
+        (True, False),
+    ]
+    graph = (await live.data(GRAPH, id=run))["execution"]["executionGraph"]
+    summaries = [state["summary"] for state in graph["states"]]
+    assert [each for each in summaries if "changed" in each] == [
+        "graph changed: revision 1",
+        "graph changed: revision 2",
+    ]
+    assert graph["render"].count("± graph changed") == 2
+
+
+GRAPH = """query ($id: ID!) { execution(id: $id) {
+  executionGraph { states { summary } render(format: MERMAID) } } }"""
+PICTURE = """query ($id: ID!, $at: Sequence!) { execution(id: $id) {
+  stateAt(sequence: $at) { render(format: MERMAID) } } }"""
+
+
+async def picture(live: Live, run: str, at: int) -> str:
+    """The run as it stood behind an event."""
+    found: str = (await live.data(PICTURE, id=run, at=at))["execution"]["stateAt"]["render"]
+    return found
 
 
 ORPHANING: dict[str, tuple[Sequence[Any], str]] = {
