@@ -147,8 +147,9 @@ class OncePerKey(Generic[K, T]):
 
 
 def new_request_id() -> str:
-    """A fresh id of a request or a socket."""
-    return f"req_{secrets.token_hex(8)}"
+    """The id of the request or socket that is being served; a fresh one where none is."""
+    current = structlog.contextvars.get_contextvars().get("request_id")
+    return current if isinstance(current, str) else f"req_{secrets.token_hex(8)}"
 
 
 @dataclass(slots=True)

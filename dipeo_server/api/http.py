@@ -256,7 +256,7 @@ def create_routes(services: ApiServices) -> list[BaseRoute]:
         WebSocketRoute("/graphql", sockets),
         Route("/healthz", HealthEndpoint(services), methods=["GET"]),
         Route("/readyz", ReadyEndpoint(services).answer, methods=["GET"]),
-        Route("/metrics", MetricsEndpoint(services).answer, methods=["GET"]),
+        Route("/metrics", MetricsEndpoint(services, authenticator).answer, methods=["GET"]),
         *page_routes(),
     ]
     return observed(routes, services)

@@ -20,9 +20,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from dipeo_server.api.answer import HEADERS, json_response
-from dipeo_server.api.context import ApiServices
+from dipeo_server.api.auth import CHALLENGE, Authenticator, whole_seconds
+from dipeo_server.api.context import ApiServices, new_request_id
 from dipeo_server.api.guard import is_host_allowed
 from dipeo_server.api.negotiation import JSON
+from dipeo_server.errors import RateLimited, Unauthenticated
 
 REQUEST_ID: Final = "X-Request-ID"
 _A_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -109,19 +111,34 @@ class _Answer:
 def request_id_of(headers: Headers) -> str:
     """The id that the client gave the request, if it is one that can be told; else a new one."""
     given = headers.get(REQUEST_ID, "")
-    return given if _A_REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return given if _A_REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
 
 
 class MetricsEndpoint:
     """Tells Prometheus everything that the server counts, at /metrics."""
 
-    def __init__(self, services: ApiServices) -> None:
+    def __init__(self, services: ApiServices, authenticator: Authenticator) -> None:
         self._services = services
+        self._authenticator = authenticator
 
     async def answer(self, request: Request) -> Response:
-        """All figures as text; 421 under a name that is not the server's."""
-        if not is_host_allowed(request.headers, self._services.allowed_hosts):
+        """All figures as text, for whoever has a token, of whatever role, if one is asked for.
+
+        421 under a name that is not the server's, 401 without a valid token, 429 for too many.
+        """
+        headers = request.headers
+        if not is_host_allowed(headers, self._services.allowed_hosts):
             return PlainTextResponse("This server does not answer to that host name.\n", 421)
+        address = None if request.client is None else request.client.host
+        try:
+            await self._authenticator.principal(
+                headers.get("authorization"), address, new_request_id()
+            )
+        except Unauthenticated as error:
+            return PlainTextResponse(f"{error.message}\n", 401, CHALLENGE)
+        except RateLimited as error:
+            wait = {"Retry-After": str(whole_seconds(error.retry_after))}
+            return PlainTextResponse(f"{error.message}\n", 429, wait)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         text = encode(self._services.metrics.registry)
         return Response(text, headers={**HEADERS, "Content-Type": content_type})

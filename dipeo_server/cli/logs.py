@@ -13,7 +13,7 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 LogFormat = Literal["json", "console"]
 
-_TOKEN: Final = re.compile(r"\bdip_[A-Za-z0-9]+_[A-Za-z0-9]+")
+_TOKEN: Final = re.compile(r"\bdip_[A-Za-z0-9_]{12,}")
 # Everything that could move a cursor, colour a terminal, or begin a line that nobody has logged.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _IN_TRACEBACKS: Final = re.compile(rf"(?![\n\t]){_CONTROL.pattern}")

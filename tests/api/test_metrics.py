@@ -6,7 +6,14 @@ from pathlib import Path
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
 
+from dipeo_server.api.http import create_routes
+from dipeo_server.app import backend
+from dipeo_server.domains.access.audit import Attempt
+from dipeo_server.domains.access.roles import Role
+from dipeo_server.domains.access.tokens import NewToken, TokenDraft
+from dipeo_server.settings import Settings
 from tests.api.serving import ASKING, EVENTS, STRAIGHT, Live, serving
 
 APPROVE = "mutation ($id: ID!) { approveBarrier(id: $id) { errors { code } } }"
@@ -128,3 +135,36 @@ async def test_each_request_has_an_id(live: Live) -> None:
     assert first.headers["x-request-id"] != second.headers["x-request-id"]
     refused = await page(live, "/healthz", **{"x-request-id": "a b"})
     assert refused.headers["x-request-id"] != "a b"
+
+
+async def test_where_tokens_are_asked_for_figures_are_for_those_who_have_one(
+    base_dir: Path,
+) -> None:
+    settings = Settings(base_dir=base_dir, store="memory:", auth="token")
+    async with backend(settings) as services:
+        assert services.access is not None
+        attempt = Attempt("tests", None, "createToken", "req_1")
+        made = await services.access.create(TokenDraft("prometheus", Role.VIEWER), attempt)
+        assert isinstance(made, NewToken)
+        transport = httpx.ASGITransport(Starlette(routes=create_routes(services)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            refused = await http.get("/metrics")
+            token = {"authorization": f"Bearer {made.text}"}
+            allowed = await http.get("/metrics", headers=token)
+            others = [(await http.get(path)).status_code for path in ("/healthz", "/readyz")]
+    assert refused.status_code == 401
+    assert "WWW-Authenticate" in refused.headers
+    assert "dipeo" not in refused.text
+    assert (allowed.status_code, others) == (200, [200, 200])
+
+
+async def test_what_is_audited_names_the_request(base_dir: Path) -> None:
+    settings = Settings(base_dir=base_dir, store="memory:", auth="token")
+    async with backend(settings) as services:
+        transport = httpx.ASGITransport(Starlette(routes=create_routes(services)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            headers = {"authorization": "Bearer wrong", "x-request-id": "mine-2"}
+            assert (await http.get("/metrics", headers=headers)).status_code == 401
+        assert services.access is not None
+        [entry] = await services.access.entries(before=None, limit=10)
+    assert entry.attempt.request_id == "mine-2"
