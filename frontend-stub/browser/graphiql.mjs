@@ -115,6 +115,14 @@ seen.isKept = await page.evaluate((token) => {
   return { session: holds(sessionStorage), local: holds(localStorage) };
 }, TOKEN);
 
+// Or it comes with the address, and does not stay there.
+await page.evaluate(() => sessionStorage.clear());
+const introspected = asked("__schema");
+await page.goto("about:blank");
+await page.goto(`${server}/graphiql#token=${TOKEN}`);
+seen.fromAddress = (await (await introspected).allHeaders()).authorization;
+seen.address = page.url();
+
 seen.workers = [...new Set(seen.workers)].sort();
 await browser.close();
 console.log(JSON.stringify(seen));

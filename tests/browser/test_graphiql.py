@@ -71,4 +71,6 @@ async def test_graphiql_works_without_the_internet(base_dir: Path) -> None:
     assert seen["run"].startswith("exec_")
     assert list(seen["query"]["serverInfo"]) == ["version"]
     assert seen["authorization"].startswith("Bearer dip_")
+    assert seen["fromAddress"] == seen["authorization"]
+    assert seen["address"].endswith("/graphiql")
     assert (seen["cookies"], seen["isKept"]) == ([], {"session": True, "local": False})

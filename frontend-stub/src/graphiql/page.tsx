@@ -11,8 +11,9 @@ import { createRoot } from "react-dom/client";
 import { examples } from "./examples";
 import { fetcherFor } from "./fetcher";
 import { TokenField } from "./TokenField";
-import { storedToken } from "./token";
+import { storedToken, takeTokenFromAddress } from "./token";
 
+takeTokenFromAddress();
 const fetcher = fetcherFor(new URL("graphql", document.baseURI), storedToken);
 
 const page = document.getElementById("page");
