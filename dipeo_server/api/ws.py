@@ -86,6 +86,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Connection, None]):
         super().__init__(*args, **options)
         self._commands: set[asyncio.Task[None]] = set()
         self._leaving: asyncio.Task[None] | None = None
+        self._watch = ExitStack()
 
     @override
     async def handle(self) -> None:
@@ -98,6 +99,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Connection, None]):
     @override
     async def shutdown(self) -> None:
         """End what the socket has begun."""
+        self._watch.close()
         if self._leaving is not None:
             self._leaving.cancel()
         await super().shutdown()
@@ -136,7 +138,10 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Connection, None]):
             await self.websocket.close(UNAUTHORIZED, f"Unauthorized: {error.message}")
         except RateLimited as error:
             await self.websocket.close(FORBIDDEN, f"{error.message} {error.hint}")
-        return connection.identity is not None
+        who, access = connection.identity, self.view.services.access
+        if who is not None and who.token_id is not None and access is not None:
+            self._watch.callback(access.when_over(who.token_id, self._cut_off_soon))
+        return who is not None
 
     @override
     async def handle_ping(self, message: PingMessage) -> None:
@@ -244,6 +249,17 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Connection, None]):
             await asyncio.wait(self._commands, timeout=LEAVING_SECONDS / 2)
         with suppress(WebSocketDisconnected):
             await self.websocket.close(SERVICE_RESTART, self.websocket.reason("service restart"))
+
+    def _cut_off_soon(self) -> None:
+        """The token is over; a socket that leaves already only leaves by another code."""
+        leaving, self._leaving = self._leaving, asyncio.create_task(self._cut_off())
+        if leaving is not None:
+            leaving.cancel()
+
+    async def _cut_off(self) -> None:
+        """Close because the token does not open this server any more; nothing is waited for."""
+        with suppress(WebSocketDisconnected):
+            await self.websocket.close(UNAUTHORIZED, "Unauthorized: the token is over.")
 
     @override
     async def handle_task_exception(self, error: Exception) -> None:
