@@ -79,6 +79,7 @@ def serve(  # noqa: PLR0913 - one parameter for each option of the command
     allowed_host: options.AllowedHosts = None,
     allowed_origin: options.AllowedOrigins = None,
     self_approval: options.SelfApproval = None,
+    log_format: options.LogFormatOption = None,
 ) -> None:
     """Serve GraphQL over HTTP and WebSocket.
 
@@ -117,6 +118,7 @@ def serve(  # noqa: PLR0913 - one parameter for each option of the command
         allowed_hosts=allowed_host,
         allowed_origins=allowed_origin,
         starters_approve=self_approval,
+        log_format=None if log_format is None else log_format.value,
     )
     raise typer.Exit(code)
 

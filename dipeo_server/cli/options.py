@@ -43,6 +43,13 @@ class Auth(StrEnum):
     NONE = "none"
 
 
+class LogFormat(StrEnum):
+    """How logs are written."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
 class Role(StrEnum):
     """What a token allows."""
 
@@ -117,6 +124,13 @@ AllowedOrigins: TypeAlias = Annotated[
         "--allowed-origin",
         metavar="ORIGIN",
         help="Pages of this origin may talk to it, beside its own; repeatable.",
+    ),
+]
+LogFormatOption: TypeAlias = Annotated[
+    LogFormat | None,
+    typer.Option(
+        "--log-format",
+        help="json: an object a line; console: for people.  [default: console on a terminal]",
     ),
 ]
 SelfApproval: TypeAlias = Annotated[
