@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,7 @@ from dipeo_server.domains.access.tokens import NewToken, TokenDraft
 from dipeo_server.settings import Settings
 from tests.api.serving import ASKING, EVENTS, STRAIGHT, Live, serving
 
+OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 APPROVE = "mutation ($id: ID!) { approveBarrier(id: $id) { errors { code } } }"
 
 
@@ -135,6 +137,13 @@ async def test_each_request_has_an_id(live: Live) -> None:
     assert first.headers["x-request-id"] != second.headers["x-request-id"]
     refused = await page(live, "/healthz", **{"x-request-id": "a b"})
     assert refused.headers["x-request-id"] != "a b"
+
+
+async def test_every_figure_is_documented(live: Live) -> None:
+    documented = re.findall(r"^\| `(dipeo_\w+)`", OPERATING.read_text(), re.MULTILINE)
+    found = live.services.metrics.registry.collect()
+    names = {f"{each.name}_total" if each.type == "counter" else each.name for each in found}
+    assert sorted(documented) == sorted(name for name in names if name.startswith("dipeo_"))
 
 
 async def test_where_tokens_are_asked_for_figures_are_for_those_who_have_one(
