@@ -37,6 +37,7 @@ def names_of(code: str) -> CodeNames:
     try:
         tree = ast.parse(code)
         table = symtable.symtable(code, "<cell>", "exec")
+        compile(tree, "<cell>", "exec", dont_inherit=True)  # Refuses `return` outside of functions.
     except (SyntaxError, ValueError) as error:
         place = f" (line {error.lineno})" if isinstance(error, SyntaxError) else ""
         raise InvalidInput(f"The code of the cell is no Python: {error}{place}.") from error

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 ROOT_ID: Final = UUID(int=0)
 """The first state of every graph."""
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ACTOR: Final = "state:"
 _TICKS: Final = 4_096
 _RANDOM_BITS: Final = 62
@@ -34,8 +35,7 @@ class StateIds:
 def derived_id(at: datetime, text: str) -> UUID:
     """The id of what happened at that time: the same for the same text."""
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    microseconds = int(at.timestamp() * 1_000_000)
-    milliseconds, rest = divmod(microseconds, 1_000)
+    milliseconds, rest = divmod((at - _EPOCH) // timedelta(microseconds=1), 1_000)
     number = int.from_bytes(digest, "big") % 2**_RANDOM_BITS
     return _version_7(milliseconds, rest * _TICKS // 1_000, number)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dipeo_server.errors import InvalidState
 from dipeo_server.executors import (
     Cell,
     CreateDependencies,
@@ -97,6 +98,31 @@ async def test_what_follows_a_cycle_runs_in_every_turn() -> None:
         assert [value for operation, value in ran(steps) if operation == 4] == [2, 6]
         with pytest.raises(NoCounterpart, match="from a cycle, and something else"):
             await opened.graph.mutate_graph(draft.id, Cell(both))
+
+
+async def test_a_cycle_that_has_begun_keeps_its_shape() -> None:
+    """000-33: what its operations do may change, and an earlier state has any shape."""
+
+    async def bigger(add: int) -> int:
+        return add * 10
+
+    async with graph_of(Cell(given(0), name="zero"), add, double) as opened:
+        draft = opened.state.apply_dependency_graph_mutations(in_a_circle())
+        await opened.graph.progress_graph(draft)
+        begun = (await Opened(opened.graph, await opened.graph.state(draft.id)).steps(3))[-1]
+        changed = await opened.graph.mutate_graph(begun.id, Cell(bigger, name="double"), 3)
+        assert ran(await Opened(opened.graph, changed.state).steps(2)) == [(2, 3), (3, 30)]
+        straight = [CreateDependencies(2, ((1, Reference.keyword("n")),))]
+        with pytest.raises(InvalidState, match="has begun"):
+            await opened.graph.progress_graph(
+                begun.state.apply_dependency_graph_mutations(straight)
+            )
+        early = await opened.graph.state(draft.id)
+        other = early.apply_dependency_graph_mutations(straight)
+        await opened.graph.progress_graph(other)
+        steps = await Opened(opened.graph, await opened.graph.state(other.id)).steps(3)
+        with pytest.raises(FixedPoint):
+            await steps[-1].state.step_execution()
 
 
 async def test_one_input_has_one_source() -> None:

@@ -218,6 +218,52 @@ async def total_of_first(first: int) -> int:
     return first + 1
 
 
+async def test_a_call_that_had_ended_is_not_made_again(tmp_path: Path) -> None:
+    """000-W4, 000-29: what called it runs again, and is given what it gave."""
+    gate, made = Gate(), list[object]()
+
+    async def counts(payload: object) -> int:
+        made.append(payload)
+        return len(made)
+
+    async def calls(call: OperationCall) -> object:
+        number = await call.dispatch("counts", "a")
+        await gate.work()
+        return number
+
+    functions: Functions = {"calls": calls, "counts": counts, "host": given(0)}
+    host = Cell(functions["host"], name="host", functions={"counts": counts})
+    async with stored(tmp_path) as store:
+        async with graph_of(host, calls, store=store) as opened:
+            [step] = await opened.steps(1)
+            future = await opened.graph.begin_step(step.id)
+            await gate.has_begun.wait()
+        edges = opened.graph.get_execution_graph_elements().edges
+        gate.may_end.set()
+        graph_id = opened.graph.graph_id
+        async with await ExecutionGraph.open(store, graph_id, functions=functions) as graph:
+            found = await graph.get_state_at_id(future.id)
+            assert found is not None
+            state = found.state or (await found.future if found.future else None)
+            assert state is not None
+            assert state.state_get_value("calls") == 1
+            assert made == ["a"]
+            assert graph.get_execution_graph_elements().edges == edges
+
+
+async def test_functions_that_were_replaced_are_named_in_turn(tmp_path: Path) -> None:
+    """000-W4: earlier states run the earlier one, also when the graph is opened again."""
+    one, other = given(1), given(2)
+    async with stored(tmp_path) as store:
+        async with graph_of(Cell(one, name="n"), store=store) as opened:
+            changed = await opened.graph.mutate_graph(opened.state.id, Cell(other, name="n"), 1)
+        functions = {"n": one, "n#2": other}
+        graph_id = opened.graph.graph_id
+        async with await ExecutionGraph.open(store, graph_id, functions=functions) as graph:
+            for state_id, value in ((opened.state.id, 1), (changed.id, 2)):
+                assert ran([await (await graph.state(state_id)).step_execution()]) == [(1, value)]
+
+
 async def test_a_state_whose_run_was_ended_was_never_made(tmp_path: Path) -> None:
     """000-20, 000-W2: EVAL_FAILURE; the state before it goes on."""
     gate = Gate()
