@@ -237,16 +237,17 @@ class _Authorized(SchemaExtension):
 
     @override
     def on_validate(self) -> Iterator[None]:
-        yield
+        # Behind `_Prepared`, which has found what is wrong; before anything looks at the errors.
         operation = self.execution_context
-        if operation.pre_execution_errors or operation.graphql_document is None:
-            return
-        context: OperationContext = operation.context
-        demands = self._authorizer.demands_of(
-            operation.query or "", operation.graphql_document, context.operation_name
-        )
-        refusal = self._authorizer.refusal(context, demands)
-        operation.pre_execution_errors = [] if refusal is None else [refusal]
+        if not operation.pre_execution_errors:
+            document, context = operation.graphql_document, operation.context
+            assert document is not None
+            demands = self._authorizer.demands_of(
+                operation.query or "", document, context.operation_name
+            )
+            refusal = self._authorizer.refusal(context, demands)
+            operation.pre_execution_errors = [] if refusal is None else [refusal]
+        yield
 
 
 def _leave_out_null_defaults(schema: GraphQLSchema) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import itertools
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -200,16 +201,18 @@ async def serving(
     store: str = "memory:",
     limits: ApiLimits | None = None,
     registry: HandlerRegistry | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+    **options: Any,
 ) -> AsyncIterator[Live]:
-    """Serve on a free port, as `dipeo-server serve` does."""
-    settings = Settings(base_dir=base_dir, store=store)
+    """Serve on a free port, as `dipeo-server serve` does; `options` are further settings."""
+    settings = Settings(base_dir=base_dir, store=store, **options)
     async with backend(settings, registry) as services, httpx.AsyncClient() as client:
-        if limits is not None:
-            services = replace(services, limits=limits)
+        services = replace(services, limits=limits or services.limits, monotonic=monotonic)
         with listen("127.0.0.1", 0) as listening:
             port = listening.getsockname()[1]
             app = Starlette(routes=create_routes(services))
-            server = _Server(config_for(app, services.limits.socket_ping_seconds))
+            told = services.limits
+            server = _Server(config_for(app, told.socket_ping_seconds, told.head_seconds))
             serve = asyncio.create_task(server.serve(sockets=[listening]))
             try:
                 await server.accepts.wait()
