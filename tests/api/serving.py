@@ -211,8 +211,7 @@ async def serving(
         with listen("127.0.0.1", 0) as listening:
             port = listening.getsockname()[1]
             app = Starlette(routes=create_routes(services))
-            told = services.limits
-            server = _Server(config_for(app, told.socket_ping_seconds, told.head_seconds))
+            server = _Server(config_for(app, services.limits.socket_ping_seconds))
             serve = asyncio.create_task(server.serve(sockets=[listening]))
             try:
                 await server.accepts.wait()
