@@ -10,7 +10,7 @@ import pytest
 
 from dipeo_server.api.context import ApiLimits
 from tests.api.serving import ASKING, EVENTS, RUN, STRAIGHT, Live, light, serving
-from tests.api.wire import VERSION, Wire, ready
+from tests.api.wire import VERSION, Wire, readers_of, ready
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -210,25 +210,23 @@ async def test_whoever_completes_hears_no_more(shared: Live) -> None:
 
 async def test_completing_stops_the_reading_at_once(shared: Live) -> None:
     run = await shared.started(ASKING)
-    feeds = shared.services.runner._feeds  # type: ignore[attr-defined]  # noqa: SLF001
     async with ready(shared) as wire:
         await wire.subscribe("1", EVENTS, variables={"id": run})
         await wire.receive()
-        assert feeds[run].readers == 1
+        assert readers_of(shared, run) == 1
         await wire.send({"id": "1", "type": "complete"})
         await wire.still_works()
-        assert feeds[run].readers == 0
+        assert readers_of(shared, run) == 0
 
 
 async def test_leaving_stops_the_reading(shared: Live) -> None:
     run = await shared.started(ASKING)
-    feeds = shared.services.runner._feeds  # type: ignore[attr-defined]  # noqa: SLF001
     async with ready(shared) as wire:
         await wire.subscribe("1", EVENTS, variables={"id": run})
         await wire.receive()
     async with ready(shared) as other:
         async with asyncio.timeout(20):
-            while feeds[run].readers:
+            while readers_of(shared, run):
                 await other.still_works()
 
 

@@ -25,7 +25,7 @@ from dipeo_server.api.ws import SocketView
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from tests.api.serving import Live, light, serving
 from tests.api.steering import done
-from tests.api.wire import SECONDS_MAX, RawSocket, Wire, ready
+from tests.api.wire import SECONDS_MAX, RawSocket, Wire, readers_of, ready
 
 FOLLOW = """subscription ($id: ID!, $after: Sequence) {
   executionEvents(executionId: $id, after: $after) {
@@ -109,7 +109,7 @@ async def test_whoever_reads_again_finds_where_to_go_on(impatient: Live) -> None
 async def closed_for_slowness(live: Live, run: str) -> None:
     """Wait until nobody reads the run any more."""
     async with ready(live) as wire, asyncio.timeout(SECONDS_MAX):
-        while live.services.runner._feeds.get(run):  # type: ignore[attr-defined]  # noqa: SLF001
+        while readers_of(live, run):
             await wire.still_works()
 
 

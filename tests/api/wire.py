@@ -17,6 +17,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 
+from dipeo_server.domains.execution.ids import ExecutionID
+from dipeo_server.runtime.local import LocalRunner
 from tests.api.serving import Live
 
 SECONDS_MAX: Final = 20
@@ -102,6 +104,14 @@ async def ready(live: Live, **options: Any) -> AsyncIterator[Wire]:
         await wire.send(INIT)
         assert await wire.receive() == ACK
         yield wire
+
+
+def readers_of(live: Live, run: str) -> int:
+    """How many subscriptions read the log of a run right now."""
+    runner = live.services.runner
+    assert isinstance(runner, LocalRunner)
+    feed = runner._feeds.get(ExecutionID(run))  # noqa: SLF001 - nothing else tells who reads
+    return feed.readers if feed else 0
 
 
 # --- below WebSocket ----------------------------------------------------------------------------
