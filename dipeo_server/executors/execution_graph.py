@@ -184,7 +184,8 @@ class ExecutionGraph:
     ) -> AsyncGenerator[OperationExecutionEvent, None]:
         """What operations did and do, from the first on, behind as many as `after` says.
 
-        Each reader goes at its own pace, and sees everything. Ends when the graph is shut down.
+        Each reader goes at its own pace, and sees everything; what is told of one run is in order.
+        Ends when the graph is shut down.
         """
         states = self._session.states
         while True:
@@ -257,7 +258,8 @@ class ExecutionGraph:
         """Keep a state that was made of another one, durably; its id. Once kept it stays so.
 
         Raises StateNotFound where its parent is none of the graph's, NameCollision,
-        NoCounterpart, OperationNotReady, InvalidState, LimitExceeded, StorageError.
+        NoCounterpart, OperationNotReady, InvalidState, LimitExceeded, StorageError, and NodeError
+        for a value that JSON cannot hold.
         """
         session = self._session
         async with session.lock:

@@ -151,8 +151,9 @@ class Line:
             if event.parent_id is not None:
                 self.caller = (event.parent_id, event.parent)
             return derived_id(recorded.at, f"{self.id} before")
-        if self.is_call and recorded.is_terminal:
-            return derived_id(recorded.at, f"{self.id} after")
+        if self.is_call:
+            is_first = len(self.segments) == 1
+            return derived_id(recorded.at, f"{self.id} after") if is_first else None
         return state_of_actor(getattr(event, "actor", None))
 
     def _is_at_rest(self, segment: Segment) -> bool:
@@ -160,7 +161,7 @@ class Line:
         if run is None:
             return False
         if self.is_call:
-            return True
+            return segment.index == 0 or run.status.is_terminal
         is_held = run.is_paused and run.stepping is None and not run.running
         is_done = segment.interrupted is None and INPUT in run.outputs
         return run.status.is_terminal or (is_held and is_done)

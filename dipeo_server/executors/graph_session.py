@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -82,6 +82,7 @@ class GraphSession:
         self.lock = asyncio.Lock()
         self.is_closed = False
         self._opening: set[UUID] = set()
+        self._problem: StorageError | None = None
         self._resources = AsyncExitStack()
         self._receiver: asyncio.Task[None] | None = None
 
@@ -104,7 +105,13 @@ class GraphSession:
             family = [graph_id] if is_new else await family_of(store, graph_id)
             messages = MessageQueue(graph_id, store)
             own = store_of(store, family)
-            registry = node_types_with(OperationNodes(functions, messages).registrations())
+
+            async def called(execution_id: ExecutionID) -> None:
+                with suppress(StorageError):  # Then it is taken in by the task.
+                    await session.states.take(execution_id)
+
+            nodes = OperationNodes(functions, messages, called)
+            registry = node_types_with(nodes.registrations())
             runner = await resources.enter_async_context(Hosting(registry, own, base_dir).runner())
             session = cls(graph_id, runner, own, registry.specs, messages, functions)
             await session._start_receiver(resources)
@@ -121,15 +128,21 @@ class GraphSession:
             if self.is_closed:
                 return
             self.is_closed = True
-            await self.runner.close()
-            for line in list(self.states.lines.values()):
-                await self.states.take(line.id)
-            await self._resources.aclose()
-        for line in self.states.lines.values():
-            for segment in line.segments[-1:]:
-                segment.changed.set()
+            try:
+                await self.runner.close()
+                for line in list(self.states.lines.values()):
+                    await self.states.take(line.id)
+            finally:
+                await self._resources.aclose()
+                self._wake()
         async with self.states.news:
             self.states.news.notify_all()
+
+    def _wake(self) -> None:
+        """Let everybody look again who waits for a state."""
+        for line in self.states.lines.values():
+            for segment in line.segments[-2:]:
+                segment.changed.set()
 
     def check_open(self) -> None:
         """Raises Unavailable once it is closed."""
@@ -143,11 +156,16 @@ class GraphSession:
         return place.segment.is_whole and place.segment.id not in self._opening
 
     async def wait(self, state_id: UUID) -> Place | None:
-        """Where a state is, once it is whole; None if the graph is closed before."""
+        """Where a state is, once it is whole; None if the graph is closed before.
+
+        Raises StateNotFound, and StorageError where a log cannot be read any more.
+        """
         place = self.states.place(state_id)
         while not self.is_whole(place):
             if self.is_closed:
                 return None
+            if self._problem is not None:
+                raise self._problem
             place.segment.changed.clear()
             await place.segment.changed.wait()
         return place
@@ -204,6 +222,8 @@ class GraphSession:
             except StorageError as error:
                 log.warning("graph_not_followed", execution_id=execution_id, error=error.message)
                 if error.is_lasting:
+                    self._problem = error
+                    self._wake()
                     return
             await asyncio.sleep(RETRY_SECONDS)
 

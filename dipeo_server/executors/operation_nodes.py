@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from dipeo_server.domains.diagram.executable import AfterCrash
 from dipeo_server.domains.diagram.model import DomainNode
@@ -13,6 +13,7 @@ from dipeo_server.domains.diagram.spec import NodeSpec
 from dipeo_server.domains.execution.child_runs import failure_of, output_of
 from dipeo_server.domains.execution.children import ChildRun
 from dipeo_server.domains.execution.context import ExecutionContext
+from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.domains.execution.output import HandlerResult, create_node_output
 from dipeo_server.domains.execution.ports import CodeRequest, ProcessOptions
 from dipeo_server.domains.execution.registry import Registration
@@ -47,12 +48,17 @@ CODE_SECONDS: Final = 30.0
 _NO_SECRETS: Final = Secrets({})
 
 
+CallSink: TypeAlias = Callable[[ExecutionID], Awaitable[None]]
+"""Takes the run of each call that has ended, before who called goes on."""
+
+
 class OperationCall:
     """What a function of an operation may use, if it has a parameter `call`."""
 
-    def __init__(self, context: ExecutionContext, messages: MessageQueue) -> None:
+    def __init__(self, context: ExecutionContext, messages: MessageQueue, called: CallSink) -> None:
         self._context = context
         self._messages = messages
+        self._called = called
         self._head = int(context.variables.get(HEAD, 0))
         self._dispatched = 0
 
@@ -100,6 +106,7 @@ class OperationCall:
         }
         child = ChildRun(None, document, "light", {}, key=f"{function}#{self._dispatched}")
         result = await self._context.services.sub_diagrams.run(child)
+        await self._called(result.execution_id)
         if result.status is not ExecutionStatus.COMPLETED:
             code, message = failure_of(f"The call of {function!r}", result)
             failed = CodeError(message)
@@ -173,9 +180,10 @@ def _definitions(
 class OperationNodes:
     """The types of nodes of one graph; functions may be added while it is open."""
 
-    def __init__(self, functions: Functions, messages: MessageQueue) -> None:
+    def __init__(self, functions: Functions, messages: MessageQueue, called: CallSink) -> None:
         self._functions = functions
         self._messages = messages
+        self._called = called
 
     def registrations(self) -> tuple[Registration, Registration]:
         """The types `operation` and `invocation`; both run again after a crash."""
@@ -213,7 +221,7 @@ class OperationNodes:
             result = await _run(code, values, operation.timeout, context)
         else:
             function = self._function(operation.function or "")
-            call = OperationCall(context, self._messages)
+            call = OperationCall(context, self._messages, self._called)
             result = await _called(_arguments(function, operation, values, call))
         return result if isinstance(result, HandlerResult) else _output(result)
 
@@ -227,7 +235,7 @@ class OperationNodes:
             return _output(await _run(code, values, None, context, called=CALLED))
         function = self._function(called.function)
         has_call = CALL in inspect.signature(function).parameters
-        given = {CALL: OperationCall(context, self._messages)} if has_call else {}
+        given = {CALL: OperationCall(context, self._messages, self._called)} if has_call else {}
         return _output(await _called(partial(function, called.payload, **given)))
 
     def _function(self, key: str) -> AsyncFunction:

@@ -333,6 +333,10 @@ async def test_dispatch_calls_a_function_with_a_state_before_and_after() -> None
         assert parents[before] == opened.state.id
         assert (await opened.graph.state(before)).state_get(DISPATCHED) is None
         assert elements.groups == {called.state.id}
+        [inside] = [child for child, parent in parents.items() if parent == called.state.id]
+        [behind] = [child for child, parent in parents.items() if parent == inside]
+        assert (await opened.graph.state(inside)).state_get(DISPATCHED) is None
+        assert (await opened.graph.state(behind)).state_get_value(DISPATCHED) == "hello you"
         again = await called.state.dispatch("greet", "me")
         assert again.state.state_get_value(DISPATCHED) == "hello me"
         assert (await opened.graph.state(called.state.id)).state_get_value(
