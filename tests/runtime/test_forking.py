@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dipeo_server.domains.execution.children import ChildRun
 from dipeo_server.domains.execution.context import ExecutionContext
 from dipeo_server.domains.execution.events import (
     BarrierAction,
@@ -343,6 +344,33 @@ async def test_children_that_were_running_fork_with_their_parent(store: SQLiteSt
             assert (await running.ended(each)).status is _E.COMPLETED
         assert len(named(await running.log(below.id), "first")) == 1
         assert running.visits.entered.count("first") == 1
+
+
+async def test_a_child_that_had_ended_ends_again_and_nothing_of_it_runs_twice(
+    store: SQLiteStore,
+) -> None:
+    gate, other = Gate(), Gate()
+
+    async def runs_both(ctx: ExecutionContext) -> str:
+        for key in ("first", "second"):
+            await ctx.services.sub_diagrams.run(ChildRun(key, None, None, {}, key=key))
+        return "done"
+
+    deeds: dict[str, Deed] = {"p": runs_both, "inner": gate, "q": other}
+    children = {"first": "s -> once -> e", "second": "s -> inner -> e"}
+    async with world(store, deeds, children=children) as running:
+        origin = await running.start("s -> p -> e; s -> q -> e")
+        async with asyncio.timeout(SECONDS_MAX):
+            await gate.reached.wait()
+        other.opened.set()
+        await running.until(origin, NodeCompleted, "q")
+        forked = await fork(running, origin)
+        page = await running.runner.list_executions(ExecutionQuery(parent_id=forked))
+        assert len(page.items) == 2
+        gate.opened.set()
+        for each in (origin, forked, *(row.id for row in page.items)):
+            assert (await running.ended(each)).status is _E.COMPLETED
+        assert running.visits.entered.count("once") == 1
 
 
 async def test_a_child_of_a_paused_fork_is_held_with_it(store: SQLiteStore) -> None:
