@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -204,6 +205,33 @@ def test_a_fork_goes_on_in_the_turn_in_which_it_left() -> None:
     found = grouped(graph_of(FORK, branches, {ROOT: log, FORK: log}))
     assert [each for each in found if each.startswith("f1")] == ["f1/a/2", "f1/a/3"]
     assert found["f1/a/2"][1] == ["c #2 completed"]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_000_11_however_a_run_is_forked_its_graph_is_a_tree_of_branches(seed: int) -> None:
+    rng, log = random.Random(seed), looped(3).log
+    branches = [Branch(ROOT)]
+    for number in range(rng.randint(1, 6)):
+        left = Seq(rng.randint(1, len(log) - 1))
+        branches.append(Branch(ExecutionID(f"f{number}"), rng.choice(branches).execution_id, left))
+    asked = rng.choice(branches)
+    graph = graph_of(asked.execution_id, branches, dict.fromkeys(_ids(branches), log))
+    ids = [state.id for state in graph.states]
+    assert len(set(ids)) == len(ids)
+    # Each but the first has one step to it, so that there is one way from the begin to each.
+    assert sorted(b for _, b in graph.edges) == sorted(ids[1:])
+    # The run that was asked for went through the steps of its log, each once, in order.
+    line = [state.sequence for state in graph.states if state.id in graph.line]
+    steps = {state.sequence for state in graph_of(ROOT, [Branch(ROOT)], {ROOT: log}).states}
+    places = {each.forked_at for each in branches} | {each.forked_at + 1 for each in branches}
+    assert len(set(line)) == len(line)
+    assert steps <= set(line) <= steps | places
+    held = [state for group in graph.groups for state in group.states]
+    assert len(set(held)) == len(held)
+
+
+def _ids(branches: Iterable[Branch]) -> list[ExecutionID]:
+    return [each.execution_id for each in branches]
 
 
 def test_a_change_of_the_graph_is_a_step() -> None:
