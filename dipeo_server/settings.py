@@ -74,7 +74,8 @@ class Settings(BaseSettings):
     @classmethod
     def _hosts_are_names(cls, hosts: frozenset[str]) -> frozenset[str]:
         for host in hosts:
-            if host != "*" and urlsplit(f"//{host}").hostname != host.strip("[]"):
+            named = host if host == "*" else urlsplit(f"//{host}").hostname
+            if named != host.strip("[]") or any(map(str.isspace, host)):
                 raise ValueError(f"{host!r} is not the name of a host (without a port), nor *")
         return hosts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from strawberry.http.websocket_origin import is_same_origin
+from strawberry.http.websocket_origin import is_same_origin, normalize_origin
 
 
 def is_host_allowed(headers: Mapping[str, str], allowed: frozenset[str] | None) -> bool:
@@ -24,4 +24,6 @@ def is_origin_allowed(headers: Mapping[str, str], allowed: frozenset[str] = froz
     origin = headers.get("origin")
     if origin is None or is_same_origin(origin, headers.get("host")):
         return True
-    return origin.lower() in allowed
+    if normalize_origin(origin) is None:
+        return False
+    return normalize_origin(origin) in map(normalize_origin, allowed)

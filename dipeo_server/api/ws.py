@@ -286,6 +286,7 @@ class SocketView(GraphQL[Connection, None]):
         super().__init__(
             schema,
             graphql_ide=None,
+            allowed_origins=sorted(services.allowed_origins),
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
             connection_init_wait_timeout=timedelta(seconds=limits.socket_init_seconds),
             max_subscriptions_per_connection=limits.socket_operations,

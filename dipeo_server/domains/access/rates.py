@@ -46,7 +46,7 @@ class RateLimiter:
         bucket = self._filled(name, now)
         lacking = count - (self.rate.count if bucket is None else bucket.level)
         # A level that is short of a whole by a rounding error is whole.
-        return max(0.0, lacking / self.rate.per_second) if lacking > 1e-9 else 0.0
+        return lacking / self.rate.per_second if lacking > 1e-9 else 0.0
 
     def take(self, name: str, now: float, count: int = 1) -> None:
         """Note that it was done so many times."""
