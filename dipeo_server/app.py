@@ -19,6 +19,7 @@ from dipeo_server.api.metrics import ApiMetrics
 from dipeo_server.api.persisted import read_manifest
 from dipeo_server.domains.diagram.rendering.renderer import Renderer
 from dipeo_server.domains.execution.expression import check_expression
+from dipeo_server.domains.execution.ports import LanguageModels
 from dipeo_server.domains.execution.registry import HandlerRegistry
 from dipeo_server.errors import InvalidInput
 from dipeo_server.node_types import node_types
@@ -35,7 +36,7 @@ from dipeo_server.runtime.observers import Observers, RunObserver
 from dipeo_server.runtime.perform import ConcurrencyLimits
 from dipeo_server.runtime.run_figures import RunFigures
 from dipeo_server.runtime.runner_ports import RunnerPorts
-from dipeo_server.runtime.secrets import secrets_from
+from dipeo_server.runtime.secrets import SecretKeeper, secrets_from
 from dipeo_server.runtime.tracing import Tracing, is_configured
 from dipeo_server.settings import Settings
 from dipeo_server.storage.opening import open_store
@@ -87,20 +88,11 @@ async def backend(
     Raises StoreLocked, StorageError, InvalidInput.
     """
     known = registry or node_types()
-    files = BaseDirFiles(settings.base_dir)
     secrets = secrets_from(os.environ, settings.secrets_file)
     trusted = _trusted_documents(settings.trusted_documents)
     models = model_services_from_env({**secrets.of_environment(), **os.environ})
     store = await open_store(settings.store_url)
-    clean = secrets.redactor.text
-    ports = RunnerPorts(
-        clock=SystemClock(),
-        files=files,
-        code=ProcessCodeRunner(settings.base_dir, files, clean=clean),
-        models=models,
-        load_child=ChildLoader(files, known.specs, check_expression).load,
-        secrets=secrets,
-    )
+    ports = _ports(settings.base_dir, known, secrets, models)
     access: AccessKeeper | None = None
     limits = ConcurrencyLimits(settings.nodes_max, {"code_job": settings.code_jobs_max})
     telemetry = Telemetry(spans or trace.get_tracer_provider())
@@ -140,6 +132,21 @@ async def backend(
         if access is not None:
             await access.close()
         await store.close()
+
+
+def _ports(
+    base_dir: Path, known: HandlerRegistry, secrets: SecretKeeper, models: LanguageModels
+) -> RunnerPorts:
+    """What handlers may reach."""
+    files = BaseDirFiles(base_dir)
+    return RunnerPorts(
+        clock=SystemClock(),
+        files=files,
+        code=ProcessCodeRunner(base_dir, files, clean=secrets.redactor.text),
+        models=models,
+        load_child=ChildLoader(files, known.specs, check_expression).load,
+        secrets=secrets,
+    )
 
 
 def _trusted_documents(file: Path | None) -> Mapping[str, str] | None:
