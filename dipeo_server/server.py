@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 
 from dipeo_server.api.context import ApiLimits
 from dipeo_server.api.http import create_routes
+from dipeo_server.api.http_protocol import HttpProtocol
 from dipeo_server.api.socket_protocol import SocketProtocol
 from dipeo_server.app import backend
 from dipeo_server.domains.access.audit import Attempt
@@ -31,6 +32,7 @@ SEND_BUFFER_BYTES: Final = 32 * 1024
 """Bounds what the kernel holds for a reader that does not read."""
 GRACE_SECONDS: Final = 5
 PING_SECONDS: Final = ApiLimits().socket_ping_seconds
+HEAD_SECONDS: Final = ApiLimits().head_seconds
 
 log = structlog.get_logger(__name__)
 
@@ -122,7 +124,8 @@ async def serve(
                 await _tell_first_token(services.access, on_first_token)
             app = Starlette(routes=create_routes(services))
             url = f"http://{name}:{port}"
-            config = config_for(app, services.limits.socket_ping_seconds)
+            limits = services.limits
+            config = config_for(app, limits.socket_ping_seconds, limits.head_seconds)
             log.info("server_started", url=url, version=services.facts.version, auth=settings.auth)
             server = _Server(config, lambda: on_ready(url), services.closing)
             signals.server = server
@@ -131,13 +134,17 @@ async def serve(
         log.info("server_stopped", url=url)
 
 
-def config_for(app: Starlette, ping_seconds: float = PING_SECONDS) -> uvicorn.Config:
+def config_for(
+    app: Starlette, ping_seconds: float = PING_SECONDS, head_seconds: int = HEAD_SECONDS
+) -> uvicorn.Config:
     """How uvicorn serves us: strict, bounded, silent.
 
-    Sockets are pinged every `ping_seconds`, and have as long to answer.
+    Sockets are pinged every `ping_seconds`, and have as long to answer; the head of a request has
+    `head_seconds` to come.
     """
     return uvicorn.Config(
         app,
+        http=HttpProtocol,
         ws=SocketProtocol,
         ws_max_size=FRAME_BYTES_MAX,
         ws_per_message_deflate=False,
@@ -147,6 +154,7 @@ def config_for(app: Starlette, ping_seconds: float = PING_SECONDS) -> uvicorn.Co
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=head_seconds,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 

@@ -60,6 +60,7 @@ class ApiLimits:
     graph_states: int = 10_000
     graph_runs: int = 200
     body_bytes: int = 1024 * 1024
+    head_seconds: int = 10
     body_seconds: float = 10.0
     operation_seconds: float = 30.0
     mutations_per_second: int = 50

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from dipeo_server.api.answer import HEADERS
 from dipeo_server.api.context import ApiServices
+from dipeo_server.api.http_protocol import LINK, STOPPED_SECONDS, HttpLink
 from dipeo_server.api.json_dialect import dumps
 from dipeo_server.api.negotiation import EVENT_STREAM
 
@@ -50,12 +51,14 @@ class EventStream:
     is_lasting: bool = field(kw_only=True)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     _send: Send = field(init=False)
+    _link: HttpLink | None = field(init=False, default=None)
     _is_quiet: bool = field(init=False, default=True)
     _is_over: bool = field(init=False, default=False)
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
         self._send = send
+        self._link = scope.get("extensions", {}).get(LINK)
         try:
             with self.places:
                 await send({"type": "http.response.start", "status": 200, "headers": _RAW_HEADERS})
@@ -63,6 +66,9 @@ class EventStream:
         except TimeoutError:
             log.warning("slow_reader_dropped")
             self.services.metrics.stalled_readers.labels("sse").inc()
+            if self._link is not None:
+                self._link.hang_up()
+                await _gone(receive)
 
     async def _until_somebody_ends(self, receive: Receive) -> None:
         tasks = [asyncio.create_task(self._tell()), asyncio.create_task(self._keep_alive())]
@@ -99,18 +105,29 @@ class EventStream:
 
     async def _stopped(self) -> None:
         await self.services.closing.wait()
-        await self._write(_STOPPING)
-        await self._end()
+        async with asyncio.timeout(STOPPED_SECONDS):
+            await self._write(_STOPPING)
+            await self._end()
 
     async def _ended_for_its_reader(self) -> None:
         await self.over.wait()
         await self._end()
 
     async def _write(self, data: bytes) -> None:
-        """Send it; waits while the reader is slow. Raises TimeoutError when that is too long."""
-        if not self._is_over:
-            async with asyncio.timeout(self.services.limits.socket_send_seconds):
-                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        """Send it; waits as long as the reader reads. Raises TimeoutError when it does not."""
+        is_sent = False
+        while not (is_sent or self._is_over):
+            unsent = 0 if self._link is None else self._link.unsent()
+            try:
+                async with asyncio.timeout(self.services.limits.socket_send_seconds):
+                    await self._send(
+                        {"type": "http.response.body", "body": data, "more_body": True}
+                    )
+                is_sent = True
+            except TimeoutError:
+                # Nothing of it was handed over: it still waited for what was there before it.
+                if self._link is None or self._link.unsent() >= unsent:
+                    raise
 
     async def _end(self) -> None:
         if not self._is_over:

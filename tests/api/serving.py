@@ -211,7 +211,8 @@ async def serving(
         with listen("127.0.0.1", 0) as listening:
             port = listening.getsockname()[1]
             app = Starlette(routes=create_routes(services))
-            server = _Server(config_for(app, services.limits.socket_ping_seconds))
+            told = services.limits
+            server = _Server(config_for(app, told.socket_ping_seconds, told.head_seconds))
             serve = asyncio.create_task(server.serve(sockets=[listening]))
             try:
                 await server.accepts.wait()

@@ -3,17 +3,24 @@
 import asyncio
 import json
 import signal
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.types import Message
 
 from dipeo_server.api.context import ApiLimits
+from dipeo_server.api.event_stream import EventStream
 from dipeo_server.api.http import create_routes
+from dipeo_server.api.http_protocol import LINK, HttpLink
+from tests.api import streaming
 from tests.api.serving import ASKING, EVENTS, RUN, STRAIGHT, Live, serving
-from tests.api.streaming import EVENT_STREAM, Message, events_of, messages, streamed, told
+from tests.api.streaming import EVENT_STREAM, events_of, messages, streamed, told
 from tests.cli.processes import started
 
 VERSION = "{ serverInfo { version } }"
@@ -28,7 +35,7 @@ async def test_a_run_is_told_from_its_beginning_to_its_end(live: Live, method: s
         str(number) for number in range(1, len(items) + 1)
     ]
     assert items[-1].item["__typename"] == "ExecutionCompleted"
-    assert end == Message("complete", "")
+    assert end == streaming.Message("complete", "")
 
 
 async def test_a_stream_is_named_and_kept_by_nobody(live: Live) -> None:
@@ -57,7 +64,7 @@ async def test_a_browser_that_comes_again_goes_on_behind_its_last_event(
     assert [message.id for message in everything[:3]] == ["1", "2", "3"]
     assert await events_of(live, execution_id, method=method, last=3) == everything[3:]
     nothing_new = await events_of(live, execution_id, last=len(everything) - 1)
-    assert nothing_new == [Message("complete", "")]
+    assert nothing_new == [streaming.Message("complete", "")]
 
 
 async def test_the_later_of_two_places_counts(live: Live) -> None:
@@ -70,14 +77,14 @@ async def test_the_later_of_two_places_counts(live: Live) -> None:
 async def test_a_query_is_one_result(live: Live) -> None:
     result, end = await told(live, VERSION)
     assert result.item == {"version": live.services.facts.version}
-    assert end == Message("complete", "")
+    assert end == streaming.Message("complete", "")
 
 
 async def test_a_mutation_is_one_result_but_not_with_get(live: Live) -> None:
     source = {"inline": {"name": "x", "content": STRAIGHT, "format": "LIGHT"}}
     result, end = await told(live, RUN, input={"source": source})
     assert result.item["errors"] == []
-    assert end == Message("complete", "")
+    assert end == streaming.Message("complete", "")
     async with streamed(live, RUN, method="GET", input={"source": source}) as response:
         assert response.status_code == 405
         assert response.headers["allow"] == "POST"
@@ -101,7 +108,7 @@ async def test_what_is_wrong_with_an_operation_is_its_only_result(
     [error] = result.body["errors"]
     assert error["extensions"]["code"] == code
     assert result.event == "next"
-    assert end == Message("complete", "")
+    assert end == streaming.Message("complete", "")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +187,7 @@ async def test_a_stream_of_a_waiting_run_ends_when_the_server_stops(base_dir: Pa
     async with serving(base_dir) as live:
         execution_id = await live.started(ASKING)
         async with streamed(live, EVENTS, id=execution_id) as response:
-            told_last: list[Message] = []
+            told_last: list[streaming.Message] = []
             async for message in messages(response):
                 told_last.append(message)
                 if message.event == "next" and message.item["__typename"] == "BarrierWaiting":
@@ -211,7 +218,70 @@ async def test_a_reader_that_takes_nothing_is_hung_up_on(base_dir: Path) -> None
                 async with streamed(live, VERSION) as other:
                     if other.status_code == 200:
                         break
+            with suppress(ConnectionResetError):
+                while await reader.read(65_536):
+                    pass
         writer.close()
+
+
+async def nothing_more() -> Message:
+    """What a client says that stays."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def one_event() -> AsyncGenerator[bytes, None]:
+    yield b"event: next\n\n"
+
+
+@pytest.mark.parametrize("taken", [1, 0])
+async def test_a_reader_is_slow_only_if_it_takes_no_byte(live: Live, taken: int) -> None:
+    left, sent, hung_up, refused = 5, list[bytes](), asyncio.Event(), 0
+
+    def unsent() -> int:
+        return left
+
+    async def send(message: Message) -> None:
+        nonlocal left, refused
+        if left and message["type"] == "http.response.body":
+            refused += 1
+            left -= taken
+            await asyncio.Event().wait()
+        sent.append(message.get("body", b""))
+
+    async def receive() -> Message:
+        await hung_up.wait()
+        return {"type": "http.disconnect"}
+
+    services = replace(live.services, limits=ApiLimits(socket_send_seconds=0.01))
+    stream = EventStream(one_event(), services, ExitStack(), is_lasting=True)
+    scope = {"type": "http", "extensions": {LINK: HttpLink(unsent, hung_up.set)}}
+    async with asyncio.timeout(20):
+        await stream(scope, receive, send)
+    assert hung_up.is_set() is not bool(taken)
+    assert refused == (5 if taken else 1)
+    assert (b"event: next\n\n" in sent) is bool(taken)
+
+
+async def test_a_stream_ends_when_it_is_over_for_its_reader(live: Live) -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        stream.over.set()
+
+    async def waiting() -> AsyncGenerator[bytes, None]:
+        await asyncio.Event().wait()
+        yield b""
+
+    left: list[str] = []
+    places = ExitStack()
+    places.callback(left.append, "left")
+    stream = EventStream(waiting(), live.services, places, is_lasting=True)
+    async with asyncio.timeout(20):
+        await stream({"type": "http"}, nothing_more, send)
+    assert not sent[-1]["more_body"]
+    assert left == ["left"]
 
 
 async def test_streams_are_counted_over_all_operations(base_dir: Path) -> None:
@@ -239,6 +309,23 @@ async def test_a_subscription_may_take_longer_than_an_operation(live: Live) -> N
         *items, end = await events_of(impatient, execution_id)
     assert items[-1].item["__typename"] == "ExecutionCompleted"
     assert end.event == "complete"
+
+
+def test_half_a_request_does_not_keep_a_server_from_stopping(base_dir: Path) -> None:
+    env = {"DIPEO_AUTH": "none", "DIPEO_STORE": "memory:", "DIPEO_BASE_DIR": str(base_dir)}
+    with started("serve", "--port", "0", env=env) as server:
+        url = httpx.URL(server.line().removeprefix("ready "))
+        assert url.port is not None
+        with socket.create_connection((url.host, url.port)) as client:
+            head = f"POST /graphql HTTP/1.1\r\nHost: {url.host}:{url.port}\r\n"
+            head += "Content-Type: application/json\r\nExpect: 100-continue\r\n"
+            client.sendall(f"{head}Content-Length: 100\r\n\r\n".encode())
+            assert client.recv(100).startswith(b"HTTP/1.1 100 ")
+            client.sendall(b"{")
+            server.interrupt(signal.SIGTERM)
+            done = server.ended()
+    assert (done.code, done.out) == (0, "")
+    assert "Traceback" not in done.err
 
 
 def test_a_signal_ends_streams_and_then_the_server(base_dir: Path) -> None:

@@ -137,7 +137,8 @@ class Writer:
 
     def _value(self, type_: Any) -> str:
         if isinstance(type_, GraphQLNonNull):
-            return self._value(type_.of_type)
+            written = self._value(type_.of_type)
+            return "0" if written == "null" else written
         if isinstance(type_, GraphQLList):
             count = self.draw(st.integers(0, 2))
             return f"[{', '.join(self._value(type_.of_type) for _ in range(count))}]"

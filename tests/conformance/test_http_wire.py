@@ -355,6 +355,13 @@ async def test_a_body_that_does_not_come_is_408_and_the_end(base_dir: Path) -> N
         assert await line.is_closed()
 
 
+@pytest.mark.parametrize("sent", [b"", b"POST", b"POST /graphql HTTP/1.1\r\nHost: x\r\n"])
+async def test_a_head_that_does_not_come_is_the_end(base_dir: Path, sent: bytes) -> None:
+    async with serving(base_dir, limits=ApiLimits(head_seconds=0)) as live, wire(live) as line:
+        line.send_raw(sent)
+        assert await line.is_closed()
+
+
 async def test_an_operation_that_takes_too_long_is_504(base_dir: Path) -> None:
     async with serving(base_dir, limits=ApiLimits(operation_seconds=0)) as live:
         body = json.dumps({"query": '{ execution(id: "x") { id } }'}).encode()
@@ -408,6 +415,8 @@ async def test_what_is_no_http_is_refused_and_the_end(live: Live, head: bytes) -
         line.send_raw(head)
         answer = await line.answer()
         assert 400 <= answer.status < 500
+        assert answer.code in {"BAD_REQUEST", "MISDIRECTED"}
+        assert_said_with_care(answer)
         assert await line.is_closed()
 
 

@@ -92,7 +92,10 @@ class Wire:
     async def is_closed(self) -> bool:
         """Does the other side say no more?"""
         async with asyncio.timeout(SECONDS_MAX):
-            return await self.reader.read() == b""
+            try:
+                return await self.reader.read() == b""
+            except ConnectionResetError:
+                return True
 
     def hang_up(self) -> None:
         """Close as if the process were gone."""
