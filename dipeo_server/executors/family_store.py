@@ -12,14 +12,16 @@ from dipeo_server.domains.execution.ports import ExecutionQuery, StateStore
 PAGE: Final = 100
 
 
-async def family_of(store: StateStore, root: ExecutionID) -> list[ExecutionID]:
+async def family_of(
+    store: StateStore, root: ExecutionID, page_size: int = PAGE
+) -> list[ExecutionID]:
     """A run, its forks and children, and theirs; each behind what it comes from.
 
     Raises StorageError.
     """
     found = [root]
     for parent in found:
-        query = ExecutionQuery(parent_id=parent, first=PAGE)
+        query = ExecutionQuery(parent_id=parent, first=page_size)
         while True:
             page = await store.list_executions(query)
             found.extend(row.id for row in page.items)

@@ -38,9 +38,6 @@ class MessageQueue:
         self._store = store
         self._length = 0
 
-    def __len__(self) -> int:
-        return self._length
-
     async def load(self) -> None:
         """Count what is stored. Raises StorageError."""
         while await self._store.summary(self._id_of(self._length)) is not None:

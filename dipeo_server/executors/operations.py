@@ -169,8 +169,12 @@ def operation_id_of(key: str) -> int | None:
 def operation_of(cell: Cell, operation_id: int) -> Operation:
     """The operation that a cell defines; its functions have their own names as keys.
 
-    Raises InvalidInput for a function that is not async, and for code that is no Python.
+    Raises InvalidInput for a function that is not async, for code that is no Python, and for a time
+    limit that is none.
     """
+    if cell.timeout is not None and cell.timeout <= 0:
+        message = f"The timeout of a cell is in seconds, more than 0, and not {cell.timeout:g}."
+        raise InvalidInput(message, field=("timeout",))
     for name, function in cell.functions.items():
         check_async(name, function)
     settings = {

@@ -316,6 +316,13 @@ async def test_messages_wait_until_an_operation_takes_them(tmp_path: Path) -> No
             assert fourth.message_head == 2
 
 
+async def test_where_no_message_is_left_none_is_taken() -> None:
+    """000-15"""
+    async with graph_of(takes) as opened:
+        [step] = await opened.steps(1)
+        assert (ran([step]), step.state.message_head) == ([(1, None)], 0)
+
+
 async def test_a_message_of_an_operation_that_fails_is_not_taken() -> None:
     """000-15"""
     seen: list[Message | None] = []
