@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import select
+import time
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from starlette.websockets import WebSocket
 from strawberry.http.exceptions import WebSocketDisconnected
@@ -102,6 +104,8 @@ async def test_whoever_reads_again_finds_where_to_go_on(impatient: Live) -> None
     assert found == list(range(1, len(found) + 1))
     assert (code, reason) == (1013, f"slow reader; lastSequence={len(found)}")
     assert len(found) < len(everything)
+    counted = impatient.services.metrics.registry.get_sample_value
+    assert counted("dipeo_stalled_readers_closed_total", {"transport": "websocket"})
     async with ready(impatient) as wire:
         assert found + await sequences(wire, run, after=len(found)) == everything
 
@@ -219,6 +223,21 @@ def test_the_places_are_told_as_far_as_there_is_room() -> None:
         first.sequence = Seq(4)
         assert places.told(100) == "lastSequence=4"
     assert places.told(100) == ""
+
+
+@pytest.mark.slow
+async def test_whoever_says_something_is_not_taken_for_dead(base_dir: Path) -> None:
+    def talk(url: str) -> tuple[int, str] | None:
+        raw = RawSocket.open(url)
+        with raw.connection:
+            for _ in range(60):
+                raw.send({"type": "pong"})
+                time.sleep(0.05)
+            raw.send_frame(Opcode.CLOSE, b"\x03\xe8")
+            return raw.closed()
+
+    async with serving(base_dir, limits=ApiLimits(socket_ping_seconds=1)) as live:
+        assert await asyncio.to_thread(talk, live.url) == (1000, "")
 
 
 # --- many ---------------------------------------------------------------------------------------
