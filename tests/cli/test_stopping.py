@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -204,6 +204,38 @@ def test_the_second_signal_waits_for_nobody(base_dir: Path, number: signal.Signa
             with raw.connection:
                 server.interrupt(number)
                 assert raw.closed() == (1012, "service restart")
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection((host, port))
                 server.interrupt(number)
                 done = server.ended()
     assert done.code == -number
+
+
+@pytest.mark.slow
+async def test_what_a_socket_has_asked_for_is_answered_before_it_is_closed(base_dir: Path) -> None:
+    source = {"inline": {"name": "n", "content": ASKING, "format": "LIGHT"}}
+    payload = {"query": RUN, "variables": {"input": {"source": source}}}
+    ids = {str(number) for number in range(20)}
+    with serving(base_dir) as (server, url):
+        connection = await following(url)
+        for id_ in ids:
+            await connection.send(json.dumps({"id": id_, "type": "subscribe", "payload": payload}))
+        await connection.send('{"type": "ping"}')
+        ended: set[str] = set()
+        ending: asyncio.Future[None] | None = None
+        with suppress(ConnectionClosed):
+            async with asyncio.timeout(20):
+                while True:
+                    message = json.loads(await connection.recv())
+                    if message["type"] == "pong":  # it has begun with all of them
+                        ending = asyncio.ensure_future(asyncio.to_thread(ends_in_time, server))
+                    elif message["type"] == "next":
+                        assert message["payload"]["data"]["runDiagram"]["errors"] == []
+                    else:
+                        assert message["type"] == "complete"
+                        ended.add(message["id"])
+        assert ending is not None
+        await ending
+    close = connection.protocol.close_rcvd
+    assert close is not None
+    assert (close.code, ended) == (1012, ids)
