@@ -51,7 +51,7 @@ def verify(
 
     Reads the whole store: its pages, every event (each has a hash over the one before it), the
     rows of executions against what follows from their events, answers to idempotency keys, stored
-    diagrams and blobs. Log lines carry no checksum. Works beside a running server and changes
+    diagrams, tokens, the audit (chained like events) and blobs. Log lines carry no checksum. Works beside a running server and changes
     nothing; a line on stdout for each damage names the execution and the event.
 
     \b
