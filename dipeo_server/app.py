@@ -32,6 +32,7 @@ from dipeo_server.runtime.graphviz import GraphvizRenderer
 from dipeo_server.runtime.library import Library
 from dipeo_server.runtime.llm import model_services_from_env
 from dipeo_server.runtime.local import LocalRunner
+from dipeo_server.runtime.log_context import VisitsInLogs
 from dipeo_server.runtime.observers import Observers, RunObserver
 from dipeo_server.runtime.perform import ConcurrencyLimits
 from dipeo_server.runtime.run_figures import RunFigures
@@ -66,7 +67,7 @@ class Telemetry:
 
     def __init__(self, spans: trace.TracerProvider) -> None:
         figures = CollectorRegistry()
-        observers: list[RunObserver] = [RunFigures(figures)]
+        observers: list[RunObserver] = [RunFigures(figures), VisitsInLogs()]
         self.metrics = ApiMetrics(figures)
         self.tracer: trace.Tracer | None = None
         if is_configured(spans):
