@@ -6,6 +6,9 @@ import asyncio
 import json
 import os
 import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -74,3 +77,15 @@ async def test_graphiql_works_without_the_internet(base_dir: Path) -> None:
     assert seen["fromAddress"] == seen["authorization"]
     assert seen["address"].endswith("/graphiql")
     assert (seen["cookies"], seen["isKept"]) == ([], {"session": True, "local": False})
+
+
+def test_the_pages_are_part_of_the_wheel(tmp_path: Path) -> None:
+    if not (BUILT / "graphiql.html").is_file():
+        missing("the pages are not built; make frontend does that")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=FRONTEND.parent, check=True, capture_output=True, timeout=60)
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        names = set(packed.namelist())
+    for path in filter(Path.is_file, BUILT.rglob("*")):
+        assert path.relative_to(FRONTEND.parent).as_posix() in names
