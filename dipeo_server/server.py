@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ SEND_BUFFER_BYTES: Final = 32 * 1024
 GRACE_SECONDS: Final = 5
 PING_SECONDS: Final = ApiLimits().socket_ping_seconds
 HEAD_SECONDS: Final = ApiLimits().head_seconds
+OPEN_FILES: Final = 16_384
 
 log = structlog.get_logger(__name__)
 
@@ -115,6 +117,7 @@ async def serve(
     Raises PortTaken, HostRefused, StoreLocked, StorageError.
     """
     listening = listen(settings.host, settings.port, settings.auth)
+    allow_open_files()
     signals = _Signals()
     with listening, signals.caught():
         host, port = listening.getsockname()[:2]
@@ -132,6 +135,14 @@ async def serve(
             if not signals.has_come:
                 await server.serve(sockets=[listening])
         log.info("server_stopped", url=url)
+
+
+def allow_open_files(wanted: int = OPEN_FILES) -> None:
+    """Let this process open more files, as far as it may: each socket is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def config_for(
