@@ -102,6 +102,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Send it; a close does not wait for a reader that takes nothing."""
         if message["type"] != "websocket.close" or not self.handshake_complete:
             await super().send(message)
+            # A refusal is an answer as well: nothing is left to be said, or to be complained about.
+            self.handshake_complete = self.handshake_complete or self.close_sent
             return
         self.writable.set()
         await super().send(message)

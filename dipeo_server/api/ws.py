@@ -119,6 +119,8 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Connection, None]):
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
         """Take the first message; a payload of null is none."""
         payload = message.get("payload") or {}
+        if self.connection_init_timeout_task is not None and not self.connection_timed_out:
+            self.connection_init_timeout_task.cancel()  # To look at a token takes a moment, too.
         if not await self._is_known(payload):
             return
         await super().handle_connection_init({"type": "connection_init", "payload": payload})

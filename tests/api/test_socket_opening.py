@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from pathlib import Path
 
 import pytest
@@ -66,12 +67,13 @@ async def test_no_compression_is_agreed_upon(shared: Live) -> None:
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:1", "null"])
 async def test_pages_of_other_origins_are_refused_before_the_handshake(
-    shared: Live, origin: str
+    shared: Live, origin: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(InvalidStatus) as refused:
         async with wired(shared, additional_headers={"Origin": origin}):
             pass
     assert refused.value.response.status_code == 403
+    assert [each for each in caplog.records if each.levelno >= logging.ERROR] == []
 
 
 async def test_pages_of_this_host_are_let_in(shared: Live) -> None:
