@@ -202,7 +202,12 @@ class Control(Run):
     def give(self, name: str, *ports: str) -> None:
         """The visit has this result."""
         was_ready = self._steer(name)
+        self._give(name, *ports, was_ready=was_ready)
+        self._settle()
+
+    def _give(self, name: str, *ports: str, was_ready: bool) -> None:
         node = self.nodes[name]
+        self.initial.pop(name, None)
         if not self._has_begun(name):
             self._count_visit(name)
         if was_ready:
@@ -210,7 +215,6 @@ class Control(Run):
         elif name in self.waiting:
             node.attempt = self.waiting[name].visit[2]
         self._end(name, fired(*ports))
-        self._settle()
 
     def _steer(self, name: str) -> bool:
         """May somebody end the visit? Was it ready? A failure is taken back first."""
@@ -232,17 +236,29 @@ class Control(Run):
         if node.status != "FAILED" or not is_failed:
             raise Refused("STATE")
         left = {key: end for key, end in self.ends.items() if key != name}
-        flow = Flow(self.plan, left, self.turn)
+        frozen = self._frozen_without(name)
+        flow = Flow(self.plan, {**frozen, **left}, self.turn)
         others = {key for key in self.nodes if key != name and self._is_under_way(key)}
         if not all(flow.supports(key) for key in others):
             raise Refused("STATE")
-        for key in self.flow.skips.keys() - flow.skips.keys():
+        skipped = self.flow.skips.keys() | self.frozen.keys()
+        for key in skipped - flow.skips.keys() - frozen.keys():
             if not self.nodes[key].occurrence:
                 self.nodes[key].status = "PENDING"
-        self.ends = left
+        self.ends, self.frozen = left, frozen
         self.failed.remove(failure)
         if is_ended:
             node.status = "RUNNING"
+
+    def _frozen_without(self, name: str) -> dict[str, End]:
+        """What stays skipped if that failure is taken back: what it did not lead to."""
+        frozen, behind = dict(self.frozen), [name]
+        while behind:
+            for edge in self.plan.out_of(behind.pop()):
+                target = self.plan.edges[edge][2]
+                if frozen.pop(target, None) is not None:
+                    behind.append(target)
+        return frozen
 
     def _is_under_way(self, name: str) -> bool:
         return name in self.ends or self._has_begun(name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from dipeo_server.domains.execution.checkpoint import CheckpointPolicy, TakenCheckpoint
 from dipeo_server.domains.execution.commands import RunNode, SetTimer
 from dipeo_server.domains.execution.events import (
     Budget,
@@ -15,7 +17,7 @@ from dipeo_server.domains.execution.events import (
     NodeStarted,
     Recorded,
 )
-from dipeo_server.domains.execution.ids import BarrierID, ExecutionID, NodeRun
+from dipeo_server.domains.execution.ids import BarrierID, ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.machine.machine import ExecutionMachine
 from dipeo_server.domains.execution.machine.outstanding import outstanding
 from dipeo_server.domains.execution.output import (
@@ -47,8 +49,8 @@ from dipeo_server.errors import (
 )
 from tests.builders import NOON, diagram
 from tests.reference.control_flow import Plan
-from tests.reference.control_model import Control
 from tests.reference.control_run import ASK_SECONDS, LIMIT, RETRY_SECONDS, Refused, Visit
+from tests.reference.control_time import Timed
 
 _KINDS: tuple[tuple[type[Rejected], str], ...] = (
     (ExecutionFinished, "FINISHED"),
@@ -89,6 +91,15 @@ class Setting:
     max_steps: int = 10_000
     max_tokens: int | None = None
     is_paused: bool = False
+    checkpoints: CheckpointPolicy = ()
+
+
+@dataclass(frozen=True)
+class Past:
+    """How a run stood behind an event, as the reference has it."""
+
+    at: Seq
+    model: Timed
 
 
 class Pair:
@@ -97,11 +108,13 @@ class Pair:
     def __init__(self, setting: Setting) -> None:
         plan = Plan.parse(setting.text)
         self.setting = setting
-        self.model = Control(
+        self.model = Timed(
             plan, setting.strategy, setting.default, setting.max_steps, setting.max_tokens
         )
         self.machine = ExecutionMachine()
         self.log: list[Recorded] = []
+        self.past: list[Past] = []
+        self.kept: list[TakenCheckpoint] = []
         start = StartRequested(
             ExecutionID("x"),
             diagram(setting.text.replace("+", ""), props=props_of(plan)),
@@ -109,6 +122,7 @@ class Pair:
             error_strategy=ErrorStrategy(setting.strategy),
             budget=Budget(max_tokens=setting.max_tokens),
             is_paused=setting.is_paused,
+            checkpoints=setting.checkpoints,
         )
         self.tell(start, lambda model: model.start(is_paused=setting.is_paused))
 
@@ -117,15 +131,15 @@ class Pair:
         """The machine's state."""
         return self.machine.state
 
-    def tell(self, signal: Signal, expect: Callable[[Control], None]) -> str | None:
+    def tell(self, signal: Signal, expect: Callable[[Timed], None], *more: Signal) -> str | None:
         """Tell both; gives how both refused it, if they did. Raises AssertionError."""
-        refusal, refused = None, None
+        refusal, refused, kind = None, None, type(signal).__name__
         before = len(self.log)
         try:
             now = moment(self.model.now)
-            self.log.extend(self.machine.receive(signal, now=now))
+            self.log.extend(self.machine.receive_all((signal, *more), now=now))
         except Rejected as error:
-            refusal = next(name for kind, name in _KINDS if isinstance(error, kind))
+            refusal = next(name for type_, name in _KINDS if isinstance(error, type_))
         self.model.chosen = [
             recorded.event.node_run.node
             for recorded in self.log[before:]
@@ -135,15 +149,19 @@ class Pair:
             expect(self.model)
         except Refused as error:
             refused = error.kind
-        assert refusal == refused, f"{signal}: refused as {refusal}, should be {refused}"
+        assert refusal == refused, f"{kind}: refused as {refusal}, should be {refused}"
         self.compare(signal)
+        self.kept += self.machine.taken()
+        if len(self.log) > before:
+            self.past.append(Past(Seq(len(self.log)), copy.deepcopy(self.model)))
         return refusal
 
     def compare(self, signal: Signal) -> None:
         """Hold everything that shows against the reference. Raises AssertionError."""
         expected, found = expectations(self.model), findings(self.state)
+        what = type(signal).__name__
         for name, wanted in expected.items():
-            assert found[name] == wanted, f"{signal}: {name}: {found[name]}, should be {wanted}"
+            assert found[name] == wanted, f"{what}: {name}: {found[name]}, should be {wanted}"
 
     def replayed(self) -> ExecutionMachine:
         """The machine behind the log, which is the one that is live. Raises AssertionError."""
@@ -162,7 +180,7 @@ class Pair:
         self.tell(RunnerRestarted(), lambda model: model.crash())
 
     def gives(
-        self, name: str, result: HandlerResult, expect: Callable[[Control], None]
+        self, name: str, result: HandlerResult, expect: Callable[[Timed], None]
     ) -> str | None:
         """The handler of a running node comes back."""
         return self.tell(NodeReturned(self._run(name), result), expect)
@@ -216,7 +234,7 @@ def output(port: str, tokens: int = 0) -> HandlerResult:
     return create_node_output({port: port}, token_usage=usage)
 
 
-def expectations(model: Control) -> dict[str, object]:
+def expectations(model: Timed) -> dict[str, object]:
     """Everything that shows of a run, as the reference has it."""
     is_live = not (model.is_over or model.ending)
     return {
@@ -225,6 +243,7 @@ def expectations(model: Control) -> dict[str, object]:
         "ending": None if model.is_over else model.ending,
         "stepping": model.stepping,
         "steps": model.steps,
+        "revision": model.revision,
         "nodes": {k: (n.status, n.occurrence, n.attempt) for k, n in model.nodes.items()},
         "running": dict(model.running),
         "waiting": {key: (wait.visit, wait.due) for key, wait in model.waiting.items()},
@@ -238,7 +257,7 @@ def expectations(model: Control) -> dict[str, object]:
     }
 
 
-def _timers(model: Control) -> list[str]:
+def _timers(model: Timed) -> list[str]:
     due = (key for key, wait in model.waiting.items() if wait.due is not None)
     return [key for key in due if not (model.is_paused and model.waiting[key].kind == "retry")]
 
@@ -254,6 +273,7 @@ def findings(state: ExecutionState) -> dict[str, object]:
         "ending": state.ending.cause if state.ending and state.status.is_active else None,
         "stepping": _visit(state.stepping) if state.stepping and state.status.is_active else None,
         "steps": state.steps,
+        "revision": state.revision,
         "nodes": {
             key: (node.status.value, node.occurrence, node.attempt)
             for key, node in zip(keys, state.nodes, strict=True)

@@ -72,7 +72,11 @@ class Early:
 
 @dataclass
 class Run:
-    """One run under control; times are whole seconds since its start."""
+    """One run under control; times are whole seconds since its start.
+
+    `limits` are of nodes with a limit of their own, `initial` the ports of results that nodes are
+    given before they run; `frozen` is what was skipped before the graph was changed: it stays so.
+    """
 
     plan: Plan
     strategy: str = "FAIL_FAST"
@@ -94,6 +98,9 @@ class Run:
     last: dict[str, End] = field(default_factory=dict)
     failed: list[tuple[str, int]] = field(default_factory=list)
     turn: Turn = field(default_factory=Turn)
+    limits: dict[str, int] = field(default_factory=dict)
+    frozen: dict[str, End] = field(default_factory=dict)
+    initial: dict[str, str] = field(default_factory=dict)
     barriers: dict[Visit, str] = field(default_factory=dict)
     book: dict[int, Early] = field(default_factory=dict)
     breaks: tuple[tuple[str, str], ...] = ()
@@ -115,7 +122,7 @@ class Run:
     @property
     def flow(self) -> Flow:
         """What follows from how visits have ended."""
-        return Flow(self.plan, self.ends, self.turn)
+        return Flow(self.plan, {**self.frozen, **self.ends}, self.turn)
 
     @property
     def ready(self) -> set[str]:
@@ -130,7 +137,9 @@ class Run:
         return name, node.occurrence + 1, 1
 
     def _is_at_limit(self, name: str) -> bool:
-        return self.next_visit(name)[2] == 1 and self.nodes[name].executed >= LIMIT
+        return self.next_visit(name)[2] == 1 and self.nodes[name].executed >= self.limits.get(
+            name, LIMIT
+        )
 
     def _limit(self) -> str | None:
         if self.steps >= self.max_steps:
@@ -145,6 +154,7 @@ class Run:
             self._count_visit(name)
             self.nodes[name].executed += 1
         self.steps += 1
+        self.initial.pop(name, None)
         self.waiting.pop(name, None)
         self.running[name] = visit
         node = self.nodes[name]
@@ -271,6 +281,9 @@ class Run:
         self.book = {early.number: early for early in self._fresh()}
         for wait in self.waiting.values():
             early = self._best(wait.visit) if wait.kind == "approval" else None
+            if early is not None and not self._fits(early):
+                del self.book[early.number]
+                return True
             if early is not None:
                 self._use(early)
                 self._decide(wait.visit, early.action, early.reroute)
@@ -283,6 +296,10 @@ class Run:
         exact = [e for e in found if e.occurrence == visit[1]]
         general = [e for e in found if e.occurrence is None]
         return max(exact or general, key=lambda e: e.number, default=None)
+
+    def _fits(self, early: Early) -> bool:
+        """Does the way that it decides on still exist?"""
+        return early.action != "REROUTE" or len(self._leading(early.node, early.reroute)) == 1
 
     def _use(self, early: Early) -> None:
         if early.uses == 1:
@@ -302,6 +319,7 @@ class Run:
             return False
         self.turn = flow.next_turn()
         self.ends = {key: end for key, end in self.ends.items() if key not in self.plan.loop}
+        self.frozen = {key: end for key, end in self.frozen.items() if key not in self.plan.loop}
         return True
 
     def _finish(self) -> bool:
@@ -339,15 +357,31 @@ class Run:
         again = {name for name in ready if self._is_at_limit(name)}
         for name in again:
             self._repeat(name)
+        known = {name for name in ready - again if self._is_known(name)}
+        for name in known:
+            self._recall(name)
         hold = self._limit()
         places = 0 if hold else self.max_steps - self.steps
-        order = sorted(ready - again, key=lambda name: (name not in self.chosen, name))
+        order = sorted(ready - again - known, key=lambda name: (name not in self.chosen, name))
         for name in order[:places]:
             self._begin(name, self.next_visit(name))
-        if order and hold and not again:
+        if order and hold and not again | known:
             self._hold(hold)
             return True
-        return bool(again or order[:places])
+        return bool(again | known or order[:places])
+
+    def _is_known(self, name: str) -> bool:
+        """Was its result given before its first visit?"""
+        return name in self.initial and self.next_visit(name)[1] == 1
+
+    def _recall(self, name: str) -> None:
+        """A visit ends with the result that was given before."""
+        visit = self.next_visit(name)
+        node = self.nodes[name]
+        if visit[1] > node.occurrence:
+            self._count_visit(name)
+        _, node.occurrence, node.attempt = visit
+        self._end(name, fired(self.initial.pop(name)))
 
     def _repeat(self, name: str) -> None:
         """A node at its limit puts out again what it put out last."""
