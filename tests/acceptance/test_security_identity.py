@@ -1,4 +1,4 @@
-"""Attacks on who may do what, by their numbers, against real servers (S1 to S6, S11, S25 to S27)."""
+"""Attacks on who may do what, by number, against real servers (S1 to S6, S11, S25 to S27)."""
 
 from __future__ import annotations
 
