@@ -51,6 +51,8 @@ class ApiLimits:
     tokens: int = 2_000
     document_characters: int = 100_000
     field_pairs: int = 20_000
+    persisted_documents: int = 1_000
+    persisted_characters: int = 65_536
     cost: int = 5_000
     fields: int = 1_000
     root_fields: int = 20

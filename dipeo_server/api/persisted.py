@@ -9,12 +9,9 @@ from typing import Any, Final
 
 from graphql import GraphQLError, parse
 
+from dipeo_server.api.context import ApiLimits
 from dipeo_server.api.json_dialect import loads
 from dipeo_server.errors import InvalidInput
-
-DOCUMENTS_MAX: Final = 1_000
-CHARACTERS_MAX: Final = 65_536
-"""Longer documents are run, but not kept."""
 
 BAD_REQUEST: Final = "BAD_REQUEST"
 NOT_FOUND: Final = "PERSISTED_QUERY_NOT_FOUND"
@@ -30,7 +27,10 @@ class PersistedDocuments:
     it is one of them, and nothing is kept of what clients send.
     """
 
-    def __init__(self, trusted: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, trusted: Mapping[str, str] | None = None, limits: ApiLimits | None = None
+    ) -> None:
+        self._limits = limits or ApiLimits()
         self._trusted = None if trusted is None else _by_every_name(trusted)
         self._kept: OrderedDict[str, str] = OrderedDict()
 
@@ -77,11 +77,11 @@ class PersistedDocuments:
         return found
 
     def _keep(self, digest: str, query: str) -> None:
-        if len(query) > CHARACTERS_MAX:
+        if len(query) > self._limits.persisted_characters:
             return
         self._kept[digest] = query
         self._kept.move_to_end(digest)
-        while len(self._kept) > DOCUMENTS_MAX:
+        while len(self._kept) > self._limits.persisted_documents:
             self._kept.popitem(last=False)
 
 

@@ -81,7 +81,7 @@ class Schema(strawberry.Schema):
         limits: ApiLimits,
         trusted_documents: Mapping[str, str] | None = None,
     ) -> None:
-        self.persisted = PersistedDocuments(trusted_documents)
+        self.persisted = PersistedDocuments(trusted_documents, limits)
         self._node_types = node_type_enum(specs)
         self._prepared = prepared = PreparedDocuments(limits)
         super().__init__(

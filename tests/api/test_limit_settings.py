@@ -1,9 +1,12 @@
 """Limits as an operator sets them, and as clients read them."""
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from strawberry.utils.str_converters import to_camel_case
 
 from dipeo_server.api.context import ApiLimits
 from dipeo_server.app import backend
@@ -38,3 +41,9 @@ def test_a_limit_that_is_no_number_is_named_as_it_was_given(base_dir: Path) -> N
     done = dipeo("serve", "--port", "0", "--store", "memory:", "--base-dir", base_dir, env=env)
     assert done.code == 2
     assert "DIPEO_LIMITS__DEPTH" in done.err
+
+
+def test_every_limit_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    told = set(re.findall(r"`(\w+)`", page))
+    assert {to_camel_case(each.name) for each in fields(ApiLimits)} <= told

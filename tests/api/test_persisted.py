@@ -12,14 +12,9 @@ from graphql import GraphQLError
 from starlette.applications import Starlette
 from strawberry.types import ExecutionResult
 
-from dipeo_server.api.context import Connection
+from dipeo_server.api.context import ApiLimits, Connection
 from dipeo_server.api.http import create_routes
-from dipeo_server.api.persisted import (
-    CHARACTERS_MAX,
-    DOCUMENTS_MAX,
-    PersistedDocuments,
-    read_manifest,
-)
+from dipeo_server.api.persisted import PersistedDocuments, read_manifest
 from dipeo_server.api.schema import build_schema
 from dipeo_server.app import backend
 from dipeo_server.errors import InvalidInput
@@ -82,8 +77,8 @@ def test_a_name_of_another_form_is_refused(extension: object) -> None:
 
 
 def test_the_documents_that_were_used_last_are_kept() -> None:
-    documents = PersistedDocuments()
-    texts = [f"{{ a{number} }}" for number in range(DOCUMENTS_MAX)]
+    documents = PersistedDocuments(limits=ApiLimits(persisted_documents=3))
+    texts = ["{ a }", "{ b }", "{ c }"]
     for text in texts:
         documents.text(text, named(text))
     documents.text(None, named(texts[0]))
@@ -94,8 +89,10 @@ def test_the_documents_that_were_used_last_are_kept() -> None:
 
 
 def test_a_long_document_is_run_but_not_kept() -> None:
-    documents = PersistedDocuments()
-    text = VERSION + " " * CHARACTERS_MAX
+    documents = PersistedDocuments(limits=ApiLimits(persisted_characters=len(VERSION)))
+    documents.text(VERSION, named(VERSION))
+    assert documents.text(None, named(VERSION)) == VERSION
+    text = VERSION + " "
     assert documents.text(text, named(text)) == text
     assert code_of(documents, None, named(text)) == "PERSISTED_QUERY_NOT_FOUND"
 
@@ -230,3 +227,20 @@ async def test_trusted_documents_are_the_only_ones_of_a_stream_too(live: Live) -
     assert await codes(None, **named(VERSION)) == []
     assert await codes(RUNNER) == ["DOCUMENT_NOT_TRUSTED"]
     assert await codes(None, **named(RUNNER)) == ["PERSISTED_QUERY_NOT_FOUND"]
+
+
+async def test_a_socket_takes_a_name_with_an_empty_text(live: Live) -> None:
+    payload = {"query": "", "extensions": named(VERSION)}
+    async with live.socket() as client:
+        await client.send({"id": "1", "type": "subscribe", "payload": payload})
+        unknown = await client.receive()
+        await client.send(
+            {"id": "2", "type": "subscribe", "payload": {**payload, "query": VERSION}}
+        )
+        known = [await client.receive(), await client.receive()]
+        await client.send({"id": "3", "type": "subscribe", "payload": payload})
+        again = [await client.receive(), await client.receive()]
+    assert unknown["type"] == "error"
+    assert unknown["payload"][0]["extensions"]["code"] == "PERSISTED_QUERY_NOT_FOUND"
+    assert [message["type"] for message in again] == ["next", "complete"]
+    assert again[0]["payload"] == known[0]["payload"]
