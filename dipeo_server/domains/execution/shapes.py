@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
+from operator import attrgetter
 from typing import Any, Final
 
 Encode = Callable[[Any], Any]
@@ -76,7 +77,7 @@ class Shapes:
         if declared is datetime:
             return Shape(datetime.isoformat, datetime.fromisoformat)
         if isinstance(declared, type) and issubclass(declared, Enum):
-            return Shape(lambda value: value.value, declared)
+            return Shape(attrgetter("_value_"), declared)  # `value` is looked up in Python.
         if is_dataclass(declared):
             return self._record(declared)
         raise TypeError(f"{declared!r} cannot be written as JSON")

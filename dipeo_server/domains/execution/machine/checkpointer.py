@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self
@@ -14,15 +13,26 @@ from dipeo_server.domains.execution.checkpoint import (
     TakenCheckpoint,
     checkpoint_id,
 )
-from dipeo_server.domains.execution.difference import delta
 from dipeo_server.domains.execution.events import TERMINAL, CheckpointFailed, CheckpointSaved, Event
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.machine.checkpoints import next_node
-from dipeo_server.domains.execution.snapshot import Document, hash_of, snapshot, to_bytes
+from dipeo_server.domains.execution.snapshot import (
+    Document,
+    Snapshots,
+    difference,
+    hash_of,
+    snapshot,
+    to_bytes,
+)
 from dipeo_server.domains.execution.state import ExecutionState
+from dipeo_server.domains.execution.state_parts import Changes
+from dipeo_server.errors import DipeoError, LimitExceeded
 
 SIZE_MAX: Final = 64 * 1024 * 1024
 """Of a whole state: what is larger is folded from the log, which has it anyway."""
+
+_FREQUENT: Final = frozenset({CheckpointTrigger.EVERY_STEP, CheckpointTrigger.ADAPTIVE})
+"""With these it pays to remember what has been written; others take the state as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +56,23 @@ class LastCheckpoint:
         return (self.execution_id, self.at) == (state.id, state.checkpoint_at)
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A state as JSON, its size, and what has changed since the last one if that is known."""
+
+    document: Document
+    content_hash: str
+    size: int
+    change: Changes | None = None
+    whole: bytes | None = None
+
+
 class Checkpointer:
     """Takes checkpoints; what is taken is for whoever appends the events."""
 
     def __init__(self, last: LastCheckpoint | None = None) -> None:
         self._last = last
+        self._written: Snapshots | None = None
         self._taken: list[TakenCheckpoint] = []
 
     def collect(self) -> list[TakenCheckpoint]:
@@ -62,30 +84,25 @@ class Checkpointer:
         self, state: ExecutionState, trigger: CheckpointTrigger, now: datetime, then: Event | None
     ) -> CheckpointSaved | CheckpointFailed:
         """Keep the state, behind which `then` comes; never raises for what cannot be kept."""
-        was_enabled = gc.isenabled()
-        gc.disable()  # Thousands of objects, none in a cycle: to look for those takes far longer.
         try:
             return self._take(state, trigger, now, then)
         except Exception as error:  # noqa: BLE001 - whatever it was, the run goes on and tells it.
-            self._last = None
-            return CheckpointFailed(trigger, f"{type(error).__name__}: {error}")
-        finally:
-            if was_enabled:
-                gc.enable()
+            self._last = self._written = None
+            what = "" if isinstance(error, DipeoError) else f"{type(error).__name__}: "
+            return CheckpointFailed(trigger, f"{what}{error}")
 
     def _take(
         self, state: ExecutionState, trigger: CheckpointTrigger, now: datetime, then: Event | None
     ) -> CheckpointSaved | CheckpointFailed:
-        document = snapshot(state)
-        whole = to_bytes(document)
-        if len(whole) > SIZE_MAX:
-            message = f"The state has {len(whole):,} bytes, and at most {SIZE_MAX:,} are kept."
-            return CheckpointFailed(trigger, message)
-        payload, base, deltas = self._payload(state, document, whole)
+        last = self._last
+        if last is None or not last.is_before(state):
+            last = self._written = None
+        new = self._write(state, last)
+        payload, base, deltas = _payload(state, last, new)
         if isinstance(then, TERMINAL):
-            self._last = None  # There will be no other one to tell the difference to.
+            self._last = self._written = None  # There will be no other one to tell from it.
         else:
-            self._last = LastCheckpoint(state.id, state.last_seq, base, deltas, document)
+            self._last = LastCheckpoint(state.id, state.last_seq, base, deltas, new.document)
         checkpoint = Checkpoint(
             id=checkpoint_id(state.id, state.last_seq),
             execution_id=state.id,
@@ -94,7 +111,7 @@ class Checkpointer:
             trigger=trigger,
             created_at=now,
             graph_hash=state.diagram.content_hash,
-            content_hash=hash_of(whole),
+            content_hash=new.content_hash,
             next_node=next_node(state, then),
             size_bytes=len(payload),
         )
@@ -108,18 +125,39 @@ class Checkpointer:
             checkpoint.next_node,
         )
 
-    def _payload(
-        self, state: ExecutionState, document: Document, whole: bytes
-    ) -> tuple[bytes, Seq, int]:
-        """What is stored, on which base, behind how many differences."""
-        last = self._last
-        if (
-            last is None
-            or last.deltas >= state.checkpointing.deltas_max
-            or not last.is_before(state)
-        ):
-            return whole, state.last_seq, 0
-        difference = to_bytes(delta(last.document, document))
-        if 2 * len(difference) > len(whole):
-            return whole, state.last_seq, 0
-        return difference, last.base, last.deltas + 1
+    def _write(self, state: ExecutionState, last: LastCheckpoint | None) -> _Written:
+        """The state as JSON, and what has changed. Raises LimitExceeded."""
+        if _FREQUENT.isdisjoint(state.checkpoint_policy):
+            document = snapshot(state)
+            whole = to_bytes(document)
+            change = None if last is None else difference(last.document, document)
+            return _Written(document, hash_of(document), _checked(len(whole)), change, whole)
+        written, change = self._written, None
+        if written is not None:
+            change = written.take(state)
+        else:
+            written = self._written = Snapshots()
+            written.take(state)
+            if last is not None:
+                change = difference(last.document, written.document)
+        return _Written(written.document, written.content_hash, _checked(written.size), change)
+
+
+def _checked(size: int) -> int:
+    if size > SIZE_MAX:
+        message = f"The state has {size:,} bytes, and at most {SIZE_MAX:,} are kept."
+        raise LimitExceeded(message)
+    return size
+
+
+def _payload(
+    state: ExecutionState, last: LastCheckpoint | None, new: _Written
+) -> tuple[bytes, Seq, int]:
+    """What is stored, on which base, behind how many differences."""
+    if last is not None and new.change is not None:
+        payload = to_bytes(new.change)
+        is_small = 2 * len(payload) <= new.size
+        if is_small and last.deltas < state.checkpointing.deltas_max:
+            return payload, last.base, last.deltas + 1
+    whole = to_bytes(new.document) if new.whole is None else new.whole
+    return whole, state.last_seq, 0
