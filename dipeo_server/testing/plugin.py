@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from dipeo_server.testing.serving import Server
+from dipeo_server import testing  # Lazy: every run of pytest loads this file.
 
 try:
     # Its own decorator works in each of its modes; without it anyio takes care of the fixture.
@@ -24,20 +22,16 @@ except ImportError:
 
 
 @async_fixture  # type: ignore[untyped-decorator] # it is one of two
-async def dipeo(tmp_path: Path) -> AsyncIterator[Server]:
+async def dipeo(tmp_path: Path) -> AsyncIterator[testing.Server]:
     """A server with an empty store, and a client of it; files are below `dipeo.base_dir`."""
-    from dipeo_server.testing.serving import server  # noqa: PLC0415 - every pytest run loads this.
-
-    async with server(_folder(tmp_path)) as running:
+    async with testing.server(_folder(tmp_path)) as running:
         yield running
 
 
 @pytest.fixture
 def dipeo_url(tmp_path: Path) -> Iterator[str]:
     """The GraphQL endpoint of a server with an empty store, for tests without a loop."""
-    from dipeo_server.testing.serving import server_in_thread  # noqa: PLC0415 - (as above)
-
-    with server_in_thread(_folder(tmp_path)) as url:
+    with testing.server_in_thread(_folder(tmp_path)) as url:
         yield url
 
 
