@@ -92,7 +92,7 @@ async def _restored(
         diagram = await _diagram_of(store, execution_id, first[0], document)
         if known.graph_hash != diagram.content_hash:
             raise DamagedCheckpoint("A checkpoint is of another diagram.")
-        await _check_told(store, execution_id, known)
+        await _check_told(store, known)
         wanted = _stretches(places(document))
         if sum(len(stretch) for stretch in wanted) > known.at // 2:
             return None  # To look so much up takes no less time than to fold it.
@@ -103,9 +103,10 @@ async def _restored(
         return None
 
 
-async def _check_told(store: StateStore, execution_id: ExecutionID, known: Checkpoint) -> None:
+async def _check_told(store: StateStore, known: Checkpoint) -> None:
     """Does the log tell of it? Raises DamagedCheckpoint."""
-    for recorded in await store.read(execution_id, after=known.at, limit=1):
+    # The log of its own run: a fork may have left that before the event.
+    for recorded in await store.read(known.execution_id, after=known.at, limit=1):
         event = recorded.event
         if isinstance(event, CheckpointSaved) and event.content_hash == known.content_hash:
             return
