@@ -14,6 +14,8 @@ from dipeo_server.domains.execution.events import (
     Budget,
     ErrorStrategy,
     Failure,
+    NodeMaxIterationsReached,
+    NodeOutputSet,
     NodeStarted,
     Recorded,
 )
@@ -143,7 +145,7 @@ class Pair:
         self.model.chosen = [
             recorded.event.node_run.node
             for recorded in self.log[before:]
-            if isinstance(recorded.event, NodeStarted)
+            if isinstance(recorded.event, NodeStarted | NodeOutputSet | NodeMaxIterationsReached)
         ]
         try:
             expect(self.model)
