@@ -236,7 +236,7 @@ class ExecutionGraph:
         self._whole(previous.id)
         begun = await self.begin_step(previous.id, operation)
         state = await self._read(await self._session.settled(begun.id))
-        fresh = [(each, state.outputs[each]) for each in sorted(state.fresh & state.outputs.keys())]
+        fresh = [(each, state.outputs[each]) for each in sorted(state.fresh)]
         return Stepped(state.id, state, tuple(fresh))
 
     async def external_step_execution(
@@ -312,7 +312,7 @@ class ExecutionGraph:
                 await session.states.take(line.id)
         called = await self._read(await session.settled(after))
         failure = called.failures.get(DISPATCHED)
-        if failure is not None and DISPATCHED not in called.fresh & called.outputs.keys():
+        if failure is not None and DISPATCHED not in called.fresh:
             raise _failed(failure)
         return Dispatched(called, called.state_get_value(DISPATCHED))
 

@@ -188,7 +188,7 @@ class Line:
         segment.summary = self._name(run.node)
         operation = operation_id_of(run.node)
         key = DISPATCHED if operation is None else operation
-        if told is not _S.RUNNING and told is not _S.LONG_RUNNING:
+        if told is _S.COMPLETED:
             segment.fresh.add(key)
         yield OperationExecutionEvent(segment.id, key, told)
 

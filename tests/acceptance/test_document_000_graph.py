@@ -260,6 +260,7 @@ async def test_a_failed_operation_is_defined_anew_and_run_again() -> None:
         [step] = await opened.steps(1)
         assert step.outputs == ()
         assert step.state.failures[1].message == "ValueError: no"
+        assert step.state.fresh == frozenset()
         mended = await opened.graph.mutate_graph(step.id, Cell(given(1), name="failing"), 1)
         again = await mended.state.step_execution("failing")
         assert again.state.failures == {}

@@ -21,6 +21,7 @@ from dipeo_server.executors import (
     EvaluationKind,
     ExecutionGraph,
     FunctionNotFound,
+    MemoryStore,
     OperationCall,
     OperationNotFound,
     StateBusy,
@@ -249,6 +250,35 @@ async def test_a_call_that_had_ended_is_not_made_again(tmp_path: Path) -> None:
             assert state.state_get_value("calls") == 1
             assert made == ["a"]
             assert graph.get_execution_graph_elements().edges == edges
+
+
+async def test_what_called_and_failed_calls_anew_on_every_branch() -> None:
+    """000-29, 000-W2: as each is another attempt; and no state is there twice."""
+    made = list[object]()
+
+    async def counts(payload: object) -> int:
+        made.append(payload)
+        return len(made)
+
+    async def calls(call: OperationCall) -> object:
+        raise ValueError(await call.dispatch("counts", "a"))
+
+    host = Cell(given(0), name="host", functions={"counts": counts})
+    async with graph_of(host, calls, store=(store := MemoryStore())) as opened:
+        failed = (await opened.steps(2))[-1]
+        for _ in range(2):
+            again = await failed.state.step_execution("calls")
+            assert again.state.failures[2].message.startswith("ValueError: ")
+            assert again.state.parent_id == failed.id
+        assert made == ["a"] * 3
+        ids, elements = opened.graph.state_ids(), opened.graph.get_execution_graph_elements()
+        children = [child for _, child in elements.edges]
+        assert sorted(children) == sorted(set(children)) == ids[1:]
+        before = [await opened.graph.get_state_at_id(each) for each in ids]
+    async with await ExecutionGraph.open(store, opened.graph.graph_id) as graph:
+        assert graph.state_ids() == ids
+        assert graph.get_execution_graph_elements() == elements
+        assert [await graph.get_state_at_id(each) for each in ids] == before
 
 
 async def test_functions_that_were_replaced_are_named_in_turn(tmp_path: Path) -> None:
