@@ -32,7 +32,7 @@ $(PAGES): $(shell find frontend-stub -path '*/node_modules' -prune -o -type f -p
 	npm --prefix frontend-stub run --silent build
 
 pages:
-	@if ! command -v npm > /dev/null; then echo "GraphiQL is not built: there is no npm. All else works."; \
+	@if ! command -v npm > /dev/null; then echo "GraphiQL is not built, as npm (Node.js) is missing; all else works."; \
 	else $(MAKE) --no-print-directory frontend || echo "GraphiQL is NOT built (see above). All else works."; fi
 
 run: $(STAMP) ## Run a diagram in the terminal [FILE=examples/debate.light.yaml]
