@@ -126,3 +126,12 @@ async def got(live: Live, target: str, *more: str, method: str = "GET") -> Answe
     async with wire(live) as line:
         line.send(f"{method} {target} HTTP/1.1", *more)
         return await line.answer(has_body=method != "HEAD")
+
+
+def assert_said_with_care(answer: Answer) -> None:
+    """What holds of every answer of the endpoint."""
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["vary"] == "Accept"
+    assert "server" not in answer.headers
+    assert answer.headers["content-type"].endswith("; charset=utf-8")
