@@ -9,11 +9,12 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import strawberry
 import structlog
 from opentelemetry.trace import Tracer
+from pydantic import ConfigDict
 
 from dipeo_server.api.history import History, fold
 from dipeo_server.api.json_dialect import canonical
@@ -44,6 +45,8 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class ApiLimits:
     """What one request may ask for; sizes in bytes, times in seconds."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     depth: int = 12
     aliases: int = 30

@@ -68,6 +68,7 @@ async def server(
         running = _Uvicorn(Starlette(routes=create_routes(services)))
         serving = asyncio.create_task(running.serve(sockets=[listening]), name="test server")
         opened.push_async_callback(_stop, running, serving)
+        opened.callback(services.closing.set)
         await running.accepts.wait()
         port = listening.getsockname()[1]
         found = Server(f"http://127.0.0.1:{port}/graphql", chosen.base_dir)

@@ -36,6 +36,13 @@ def test_no_limit_is_less_than_nothing(base_dir: Path) -> None:
         Settings(base_dir=base_dir, limits=ApiLimits(depth=-1))
 
 
+def test_a_limit_that_there_is_not_is_named(base_dir: Path) -> None:
+    env = {"DIPEO_LIMITS__DEPHT": "7", "DIPEO_AUTH": "none"}
+    done = dipeo("serve", "--port", "0", "--store", "memory:", "--base-dir", base_dir, env=env)
+    assert done.code == 2
+    assert "DIPEO_LIMITS__DEPHT" in done.err
+
+
 def test_a_limit_that_is_no_number_is_named_as_it_was_given(base_dir: Path) -> None:
     env = {"DIPEO_LIMITS__DEPTH": "many", "DIPEO_AUTH": "none"}
     done = dipeo("serve", "--port", "0", "--store", "memory:", "--base-dir", base_dir, env=env)
