@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Literal
 
-import structlog
 import uvicorn
 from starlette.applications import Starlette
 
@@ -35,8 +34,6 @@ GRACE_SECONDS: Final = 5
 PING_SECONDS: Final = ApiLimits().socket_ping_seconds
 HEAD_SECONDS: Final = ApiLimits().head_seconds
 OPEN_FILES: Final = 16_384
-
-log = structlog.get_logger(__name__)
 
 
 class PortTaken(DipeoError):
@@ -129,12 +126,10 @@ async def serve(
             url = f"http://{name}:{port}"
             limits = services.limits
             config = config_for(app, limits.socket_ping_seconds, limits.head_seconds)
-            log.info("server_started", url=url, version=services.facts.version, auth=settings.auth)
             server = _Server(config, lambda: on_ready(url), services.closing)
             signals.server = server
             if not signals.has_come:
                 await server.serve(sockets=[listening])
-        log.info("server_stopped", url=url)
 
 
 def allow_open_files(wanted: int = OPEN_FILES) -> None:

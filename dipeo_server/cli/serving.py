@@ -7,6 +7,9 @@ import os
 import sys
 from typing import Any, Final
 
+import structlog
+
+from dipeo_server import __version__
 from dipeo_server.cli.logs import log_to_stderr
 from dipeo_server.cli.outcome import ExitCode, exit_code_of, tell, tell_error
 from dipeo_server.cli.server_settings import settings_from
@@ -16,6 +19,8 @@ from dipeo_server.server import HostRefused, PortTaken, is_loopback, serve
 from dipeo_server.settings import Settings
 
 DEFAULT_AUTH: Final = "token"
+
+log = structlog.get_logger(__name__)
 
 
 def run_server(**given: Any) -> ExitCode:
@@ -32,6 +37,7 @@ def run_server(**given: Any) -> ExitCode:
         _warn(settings)
         greeting = _Greeting()
         asyncio.run(serve(settings, greeting.ready, on_first_token=greeting.first_token))
+        log.info("server_stopped")
     except PortTaken as error:
         tell_error(error)
         return ExitCode.TRY_AGAIN_LATER
@@ -66,6 +72,7 @@ class _Greeting:
                 f"    {url}/graphiql#token={self._token}\n\n"
                 "More: dipeo-server tokens --help"
             )
+        log.info("server_started", url=url, version=__version__)
         sys.stdout.write(f"ready {url}/graphql\n")
         sys.stdout.flush()
 
