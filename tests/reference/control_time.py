@@ -37,6 +37,10 @@ class Timed(Control):
 
     def mutate(self, change: Change) -> None:
         """Go on with another graph."""
+        self._change(change)
+        self._settle()
+
+    def _change(self, change: Change) -> None:
         self._check_alive()
         document = change.made_in(self.document)
         other = {key: n for key, n in change.limits.items() if self.limits.get(key, LIMIT) != n}
@@ -50,7 +54,6 @@ class Timed(Control):
         self._move(document, plan)
         self.limits.update(other)
         self.revision += 1
-        self._settle()
 
     def _is_open(self, name: str) -> bool:
         """Has a visit begun that has not ended, or failed without anybody handling it?"""
@@ -125,7 +128,14 @@ class Timed(Control):
 
     # --- forks ----------------------------------------------------------------------------------
 
-    def fork(self, left: int, *, is_paused: bool, output: tuple[str, str] | None = None) -> None:
+    def fork(
+        self,
+        left: int,
+        *,
+        is_paused: bool,
+        output: tuple[str, str] | None = None,
+        change: Change | None = None,
+    ) -> None:
         """Go on as another run, which was left at that time; a node may have another result."""
         if self.is_over or self.ending:
             raise Refused("INPUT")
@@ -145,6 +155,8 @@ class Timed(Control):
         self.breaks = breaks
         if is_paused:
             self._hold("start_paused")
+        if change is not None:
+            self._change(change)
         self._settle()
 
     def _interrupt_all_but(self, kept: frozenset[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 from typing import Any
 
 from structlog.testing import capture_logs
@@ -24,11 +25,13 @@ from dipeo_server.domains.execution.signals import (
     CheckpointRequested,
     ForkRequested,
     GraphMutationRequested,
+    Signal,
 )
 from dipeo_server.domains.execution.summary import summary_of
 from dipeo_server.runtime.loading import load
 from dipeo_server.storage.memory import MemoryStore
 from tests.builders import NOON, SPECS
+from tests.reference.control_flow import Plan
 from tests.reference.control_graph import Change
 from tests.reference.control_pair import Pair, Setting
 from tests.reference.control_run import LIMIT
@@ -40,7 +43,7 @@ class TimedPair(Pair):
     def __init__(self, setting: Setting) -> None:
         self.origins: list[tuple[ExecutionID, Seq]] = []
         self.forgotten: set[str] = set()
-        self._forks = 0
+        self._numbers = itertools.count(1)
         super().__init__(setting)
 
     def replayed(self) -> ExecutionMachine:
@@ -93,12 +96,17 @@ class TimedPair(Pair):
 
     def mutate(self, change: Change) -> str | None:
         """Somebody changes the graph."""
+        for signal in self._changes(change):
+            return self.tell(signal, lambda model: model.mutate(change))
+        return None
+
+    def _changes(self, change: Change) -> list[Signal]:
+        """The wish for the change; none where no graph could be like that."""
         try:
             new = apply_mutations(self.state.diagram, self._mutations(change), SPECS).executable
         except DiagramInvalid:
-            return None
-        signal = GraphMutationRequested(new, self.state.revision)
-        return self.tell(signal, lambda model: model.mutate(change))
+            return []
+        return [GraphMutationRequested(new, self.state.revision)]
 
     def _mutations(self, change: Change) -> list[GraphMutation]:
         nodes, edges = self.state.diagram.nodes, self.state.diagram.edges
@@ -120,21 +128,29 @@ class TimedPair(Pair):
             found.append(UpsertNode({"key": name, "type": node.type, "props": props}))
         return found
 
-    def fork(self, pick: int, *, is_paused: bool, output: tuple[str, Any, str] | None) -> None:
-        """Somebody forks the run: from then on the pair is the fork, twice."""
-        past = self.past[-1 - pick % len(self.past)]
-        before, now = list(self.log), self.model.now
+    def graph_at(self, pick: int) -> Plan:
+        """What the graph was where `fork` forks with that pick."""
+        return self.past[-1 - pick % len(self.past)].model.document
+
+    def fork(
+        self,
+        pick: int,
+        *,
+        is_paused: bool,
+        output: tuple[str, Any, str] | None,
+        change: Change | None = None,
+    ) -> None:
+        """Somebody forks the run: from then on the pair is the fork, twice, if it is granted."""
+        past, before = self.past[-1 - pick % len(self.past)], dict(vars(self))
         log = self.log[: past.at]
         owner = next((each for each, last in self.origins if last >= past.at), self.state.id)
-        self.origins = [each for each in self.origins if each[1] < past.at]
-        self.origins.append((owner, past.at))
-        self._forks += 1
-        self.model, self.log = copy.deepcopy(past.model), log
-        self.model.now = now
+        self.origins = [each for each in self.origins if each[1] < past.at] + [(owner, past.at)]
+        self.model, self.log = copy.deepcopy(past.model), list(log)
+        self.model.now = before["model"].now
         self.machine = ExecutionMachine.replay(log)
         self.past = [each for each in self.past if each.at <= past.at]
         request = ForkRequested(
-            ExecutionID(f"fork{self._forks}"),
+            ExecutionID(f"fork{next(self._numbers)}"),
             owner,
             log[-1].event,
             undone(log),
@@ -143,5 +159,14 @@ class TimedPair(Pair):
         )
         left = round((log[-1].at - NOON).total_seconds())
         given = None if output is None else (output[0], output[2])
-        self.tell(request, lambda model: model.fork(left, is_paused=is_paused, output=given))
-        assert before[: past.at] == self.log[: past.at]
+        more = [] if change is None else self._changes(change)
+        refusal = self.tell(
+            request,
+            lambda model: model.fork(
+                left, is_paused=is_paused, output=given, change=change if more else None
+            ),
+            *more,
+        )
+        assert before["log"][: past.at] == self.log[: past.at]
+        if refusal is not None:
+            vars(self).update(before)

@@ -59,16 +59,21 @@ class TimedMachine(ControlMachine):
     @rule(pick=PICKS, port=PICKS, onward=st.one_of(st.none(), PICKS))
     def somebody_adds_a_node(self, pick: int, port: int, onward: int | None) -> None:
         """Behind a node, and perhaps before another one that was not reached yet."""
+        change = self.more(pick, port, onward)
+        if change is not None:
+            self.pair.mutate(change)
+
+    def more(self, pick: int, port: int, onward: int | None) -> Change | None:
         document = self.pair.model.document
         new = next((each for each in NEW if each not in document.names), None)
         if new is None:
-            return
+            return None
         source = document.names[pick % len(document.names)]
         edges = [(source, ports(source)[port % len(ports(source))], new)]
         targets = self.before_which_to_put(source)
         if onward is not None and targets:
             edges.append((new, "default", targets[onward % len(targets)]))
-        self.pair.mutate(Change((new,), tuple(edges)))
+        return Change((new,), tuple(edges))
 
     def before_which_to_put(self, source: str) -> list[str]:
         model = self.pair.model
@@ -113,6 +118,21 @@ class TimedMachine(ControlMachine):
             port = ("condtrue" if choice else "condfalse") if is_choice else "default"
             output = (name, choice if is_choice else "given", port)
         self.pair.fork(pick, is_paused=is_paused, output=output)
+        self.gone = []
+
+    @rule(pick=st.integers(0, 30), is_paused=st.booleans(), node=PICKS, limit=st.integers(0, 4))
+    def somebody_forks_with_another_graph(
+        self, pick: int, is_paused: bool, node: int, limit: int
+    ) -> None:
+        """With another node behind one that there was, without one, or with another limit."""
+        names = self.pair.graph_at(pick).names
+        name = names[node % len(names)]
+        change = Change(("n1",), ((name, ports(name)[0], "n1"),))
+        if "n1" in names:
+            change = Change(no_names=frozenset({"n1"}))
+        elif limit and name[0] != "s":
+            change = Change(limits={name: limit})
+        self.pair.fork(pick, is_paused=is_paused, output=None, change=change)
         self.gone = []
 
     @rule()
