@@ -24,6 +24,8 @@ from dipeo_server.api.socket_protocol import LINK, Link
 REASON_BYTES_MAX: Final = 123
 SERVICE_RESTART: Final = 1012
 TRY_AGAIN_LATER: Final = 1013
+GLANCES: Final = 5
+"""A reader is looked at so often, each time in vain, before it is given up."""
 
 View: TypeAlias = AsyncBaseHTTPView[Any, Any, Any, Any, Any, Any, Any]
 
@@ -65,13 +67,15 @@ class SocketAdapter(ASGIWebSocketAdapter):
         """
         async with self._sending:
             text = dumps(message).decode()
+            in_vain, unsent = 0, self._unsent
             while not self._is_given_up:
-                unsent = self._unsent
                 try:
-                    async with asyncio.timeout(self._seconds):
+                    async with asyncio.timeout(self._glance):
                         await self.ws.send_text(text)
                 except TimeoutError:
-                    if self._unsent >= unsent:
+                    in_vain = 0 if self._unsent < unsent else in_vain + 1
+                    unsent = self._unsent
+                    if in_vain == GLANCES:
                         await self._give_up()
                 except (WebSocketDisconnect, RuntimeError) as problem:
                     raise WebSocketDisconnected from problem
@@ -103,6 +107,14 @@ class SocketAdapter(ASGIWebSocketAdapter):
     @property
     def _seconds(self) -> float | None:
         return self.connection.services.limits.socket_send_seconds if self.connection else None
+
+    @property
+    def _glance(self) -> float | None:
+        """How long to wait until looking at the reader again.
+
+        Several times before it is given up: one long wait may have been our own, not the reader's.
+        """
+        return None if self._seconds is None else self._seconds / GLANCES
 
     @property
     def _unsent(self) -> int:

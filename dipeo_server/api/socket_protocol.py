@@ -57,7 +57,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._patience = config.ws_ping_timeout or 20.0
         self._cutting: TimerHandle | None = None
         self._leaving: TimerHandle | None = None
-        self._has_heard = False
+        self._has_heard = self._is_doubtful = False
         self._unsent_at_ping = 0
 
     # --- the connection -------------------------------------------------------------------------
@@ -167,17 +167,23 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     @override
     def send_keepalive_ping(self) -> None:
-        self._has_heard = False
+        self._has_heard = self._is_doubtful = False
         super().send_keepalive_ping()
         self._unsent_at_ping = self._unsent()
 
     @override
     def keepalive_timeout(self) -> None:
-        """Give the peer up, unless something came from it or it took something: it is only slow."""
+        """Give the peer up, unless something came from it or it took something: it is only slow.
+
+        It is looked at twice: where this process itself stood still, its answer waits to be read.
+        """
         if self._has_heard or self._unsent() < self._unsent_at_ping:
             self.pong_timer = None
             self.pending_ping_payload = None
             self.schedule_ping()
-            return
-        super().keepalive_timeout()
-        self._cut_off_within(STOPPED_SECONDS)
+        elif not self._is_doubtful:
+            self._is_doubtful = True
+            self.pong_timer = self.loop.call_later(self._patience / 5, self.keepalive_timeout)
+        else:
+            super().keepalive_timeout()
+            self._cut_off_within(STOPPED_SECONDS)

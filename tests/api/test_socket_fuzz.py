@@ -144,7 +144,7 @@ async def vandalise(live: Live, seed: int, run: str) -> None:
         how = vandal.chance.choice(["close", "reset", "leave"])
         if how == "close":
             writer.write(frame(Opcode.CLOSE, b"\x03\xe8"))
-            await asyncio.wait_for(reader.read(2_000_000), 20)
+            await asyncio.wait_for(reader.read(2_000_000), 50)
         elif how == "reset":
             linger = struct.pack("ii", 1, 0)
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

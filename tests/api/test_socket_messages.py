@@ -325,7 +325,7 @@ async def test_a_close_is_answered_with_the_same_code(shared: Live, data: bytes)
 
 
 async def test_a_peer_that_answers_pings_stays_with_nothing_to_do(base_dir: Path) -> None:
-    limits = ApiLimits(socket_ping_seconds=0.05)
+    limits = ApiLimits(socket_ping_seconds=0.3)
     async with serving(base_dir, limits=limits) as live, ready(live) as idle, wired(live) as mute:
         dead = await asyncio.to_thread(RawSocket.open, live.url)
         with dead.connection:

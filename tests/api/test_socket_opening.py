@@ -175,13 +175,12 @@ async def test_pings_do_not_stand_for_an_init(base_dir: Path) -> None:
         wired(live) as wire,
     ):
         await wire.send({"type": "ping"})
-        assert await wire.receive() == {"type": "pong"}
         assert (await wire.closed())[0] == 4408
 
 
 async def test_whoever_has_said_it_stays(base_dir: Path) -> None:
     async with (
-        serving(base_dir, limits=ApiLimits(socket_init_seconds=0.3)) as live,
+        serving(base_dir, limits=ApiLimits(socket_init_seconds=1)) as live,
         ready(live) as early,
         wired(live) as silent,
     ):

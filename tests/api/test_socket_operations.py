@@ -225,7 +225,7 @@ async def test_leaving_stops_the_reading(shared: Live) -> None:
         await wire.subscribe("1", EVENTS, variables={"id": run})
         await wire.receive()
     async with ready(shared) as other:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             while readers_of(shared, run):
                 await other.still_works()
 

@@ -49,8 +49,8 @@ TEXT = "#" * 8_000
 
 @pytest_asyncio.fixture
 async def impatient(base_dir: Path) -> AsyncIterator[Live]:
-    """A server that waits half a second for a reader, or for the answer to a ping."""
-    limits = ApiLimits(socket_send_seconds=0.5)
+    """A server that waits half a second for a reader, and long for what it is to be told then."""
+    limits = ApiLimits(socket_send_seconds=0.5, socket_ping_seconds=300)
     async with serving(base_dir, limits=limits) as live:
         yield live
 

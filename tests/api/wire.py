@@ -21,7 +21,7 @@ from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.runtime.local import LocalRunner
 from tests.api.serving import Live
 
-SECONDS_MAX: Final = 20
+SECONDS_MAX: Final = 50
 INIT: Final = '{"type": "connection_init"}'
 ACK: Final = {"type": "connection_ack"}
 VERSION: Final = "{ serverInfo { version } }"

@@ -80,7 +80,7 @@ async def heard(connection: ClientConnection) -> tuple[dict[str, int], int, str]
     """The last sequence of each run, and the code and reason of the close."""
     last: dict[str, int] = {}
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             while True:
                 message = json.loads(await connection.recv())
                 told = message["payload"]["data"]["executionEvents"]
@@ -224,7 +224,7 @@ async def test_what_a_socket_has_asked_for_is_answered_before_it_is_closed(base_
         ended: set[str] = set()
         ending: asyncio.Future[None] | None = None
         with suppress(ConnectionClosed):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(50):
                 while True:
                     message = json.loads(await connection.recv())
                     if message["type"] == "pong":  # it has begun with all of them
