@@ -29,7 +29,7 @@ class CheckpointFacts(Node):
     sequence: Seq = strawberry.field(description="The event behind which the state was kept.")
     trigger: CheckpointTrigger = strawberry.field(description="What it was taken for.")
     content_hash: str = strawberry.field(
-        description="SHA-256 of the whole state: the same state has the same."
+        description="Hash of the whole state: the same state has the same."
     )
     graph_hash: str = strawberry.field(description="`contentHash` of the diagram that ran.")
     next_node: str | None = strawberry.field(
