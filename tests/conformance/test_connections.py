@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import select
+import socket
 from pathlib import Path
 
+import httpx
 import pytest
 
 from dipeo_server.api.context import ApiLimits
-from tests.api.serving import Live, serving
-from tests.conformance.wire import assert_said_with_care, posted, wire
+from tests.api.serving import RUN, STRAIGHT, Live, serving
+from tests.conformance.wire import SECONDS_MAX, assert_said_with_care, posted, wire
 
 BODY = json.dumps({"query": "{ serverInfo { version } }"}).encode()
 OLD = "application/json"
@@ -89,6 +92,26 @@ async def test_a_head_that_does_not_come_is_the_end(base_dir: Path, sent: bytes)
     async with serving(base_dir, limits=ApiLimits(head_seconds=0)) as live, wire(live) as line:
         line.send_raw(sent)
         assert await line.is_closed()
+
+
+async def test_an_answer_that_nobody_takes_is_not_kept(base_dir: Path) -> None:
+    async with serving(base_dir, limits=ApiLimits(head_seconds=1)) as live:
+        source = {"inline": {"name": "x", "content": STRAIGHT, "format": "LIGHT"}}
+        large = {"source": source, "variables": {"text": "x" * 400_000}}
+        run = (await live.data(RUN, input=large))["runDiagram"]["execution"]
+        fields = " ".join(f"a{number}: variables" for number in range(10))
+        query = f'{{ execution(id: "{run["id"]}") {{ {fields} }} }}'
+        body = json.dumps({"query": query}).encode()
+        url = httpx.URL(live.url)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.connect((url.host, url.port))
+            head = f"POST /graphql HTTP/1.1\r\nHost: {url.host}\r\nContent-Type: {OLD}\r\n"
+            client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            hung_up = select.poll()
+            hung_up.register(client, 0)  # errors and the end are told in any case
+            [(_, what)] = await asyncio.to_thread(hung_up.poll, SECONDS_MAX * 1_000)
+            assert what & (select.POLLERR | select.POLLHUP)
 
 
 async def test_an_operation_that_takes_too_long_is_504(base_dir: Path) -> None:
