@@ -53,6 +53,7 @@ class Family:
         self._children: defaultdict[ExecutionID, dict[ExecutionID, NodeRun]] = defaultdict(dict)
         self._parents: dict[ExecutionID, ExecutionID] = {}
         self._held: set[ExecutionID] = set()
+        self._freed: set[ExecutionID] = set()
         self._holds: dict[ExecutionID, int] = {}
         self._put_off: defaultdict[ExecutionID, set[NodeRun]] = defaultdict(set)
         self._telling: defaultdict[ExecutionID, set[asyncio.Task[None]]] = defaultdict(set)
@@ -78,6 +79,7 @@ class Family:
         self._children.pop(execution_id, None)
         self._put_off.pop(execution_id, None)
         self._held.discard(execution_id)
+        self._freed.discard(execution_id)
         self._holds.pop(execution_id, None)
 
     def holds_of(self, execution_id: ExecutionID) -> int:
@@ -135,10 +137,12 @@ class Family:
             self._held.discard(execution_id)
         elif event.after is ExecutionStatus.PAUSED:
             self._held.add(execution_id)
+            self._freed.discard(execution_id)
             self._holds[execution_id] = self.holds_of(execution_id) + 1
             self._hold(execution_id, stopped)
         elif event.before is ExecutionStatus.PAUSED:
             self._held.discard(execution_id)
+            self._freed.add(execution_id)
             if event.step is None:  # A step frees what it runs alone, when that looks for it.
                 self._spread(execution_id, lambda _: ResumeRequested(is_by_parent=True))
 
@@ -213,10 +217,10 @@ class Family:
             return
 
     def _is_wanted(self, parent: ExecutionID, signal: Signal) -> bool:
-        """Is the parent still held, where that is what is told, or still not held?"""
+        """Has the parent not gone on since it was held, or not been held since it went on?"""
         match signal:
             case PauseRequested():
-                return parent in self._held
+                return parent not in self._freed  # Held as it was when it began to end.
             case ResumeRequested():
                 return parent not in self._held
             case _:
