@@ -91,6 +91,8 @@ class Timed(Control):
         old, numbers, flow = self.plan, Numbers(self.plan, plan), self.flow
         for name, reason in flow.skips.items():
             self.frozen.setdefault(name, dead(reason))
+            if not self.nodes[name].occurrence:
+                self.nodes[name].status = "SKIPPED"
         self.turn = numbers.turn(self.turn) if self._has_loop_begun() else Turn()
         for name in self.document.names:
             if name not in document.names:
