@@ -7,9 +7,10 @@ import signal
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.cli.controlling import CLI
-from tests.cli.processes import Running, dipeo, started
+from tests.cli.processes import Running, started
 
 ME = {"query": "{ me { name role isApprover } }"}
 
@@ -56,7 +57,9 @@ def test_wrong_wishes_for_tokens_are_refused(cli: CLI, tmp_path: Path) -> None:
     assert "keeps no file" in memory.err
 
 
-def test_a_server_asks_for_tokens_and_prints_the_first_one_once(base_dir: Path) -> None:
+def test_a_server_asks_for_tokens_and_prints_the_first_one_once(
+    cli: CLI, base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = ("--store", base_dir / "runs.db", "--base-dir", base_dir)
     with started("serve", "--auth", "token", "--port", "0", *store) as server:
         token = first_token(server)
@@ -65,23 +68,25 @@ def test_a_server_asks_for_tokens_and_prints_the_first_one_once(base_dir: Path) 
         asked = {"authorization": f"Bearer {token}"}
         answer = httpx.post(url, json=ME, headers=asked, trust_env=False).json()
         assert answer["data"]["me"] == {"name": "admin", "role": "ADMIN", "isApprover": True}
-        env = {"DIPEO_URL": url, "DIPEO_TOKEN": token}
-
-        refused = dipeo("executions", env={"DIPEO_URL": url})
+        refused = cli("executions", "--url", url)
         assert refused.code == 1
         assert "Hint:  Put a valid token into DIPEO_TOKEN" in refused.err
-        assert dipeo("executions", env=env).code == 0
+        monkeypatch.setenv("DIPEO_URL", url)
+        monkeypatch.setenv("DIPEO_TOKEN", token)
+        assert cli("executions").code == 0
 
-        # Only the server changes its store.
-        locked = dipeo("tokens", "create", "ann", "--store", base_dir / "runs.db")
-        assert locked.code == 75
-        assert "--server URL" in locked.err
-        made = dipeo("tokens", "create", "ann", "--role", "operator", "--json", env=env)
+        made = cli("tokens", "create", "ann", "--role", "operator", "--json")
         ann = made.document["text"]
-        denied = dipeo("tokens", "list", "--token", ann, env={"DIPEO_URL": url})
+        denied = cli("tokens", "list", "--token", ann)
         assert denied.code == 1
         assert "Query.tokens needs the role admin" in denied.err
-        assert "ann" in dipeo("tokens", "list", env=env).out
+        assert "ann" in cli("tokens", "list").out
+
+        # Only the server changes its store.
+        monkeypatch.delenv("DIPEO_URL")
+        locked = cli("tokens", "create", "ann", "--store", base_dir / "runs.db")
+        assert locked.code == 75
+        assert "--server URL" in locked.err
 
         server.interrupt(signal.SIGTERM)
         done = server.ended()
@@ -93,7 +98,7 @@ def test_a_server_asks_for_tokens_and_prints_the_first_one_once(base_dir: Path) 
         assert "DIPEO_TOKEN" not in server.ended().err
 
 
-def test_a_run_at_a_server_is_done_by_whoever_shows_the_token(base_dir: Path) -> None:
+def test_a_run_at_a_server_is_done_by_whoever_shows_the_token(cli: CLI, base_dir: Path) -> None:
     diagram = base_dir / "hello.light.yaml"
     diagram.write_text(
         "version: light\nnodes:\n- {label: a, type: start}\n- {label: z, type: endpoint}\n"
@@ -103,12 +108,10 @@ def test_a_run_at_a_server_is_done_by_whoever_shows_the_token(base_dir: Path) ->
     with started("serve", *options) as server:
         token = first_token(server)
         url = server.line().removeprefix("ready ")
-        done = dipeo("run", diagram, "--server", url, "--json", env={"DIPEO_TOKEN": token})
+        done = cli("run", diagram, "--server", url, "--json", "--token", token)
         assert done.code == 0, done.err
-        followed = dipeo(
-            "events", done.document["id"], "--json", "--url", url, env={"DIPEO_TOKEN": token}
-        )
+        followed = cli("events", done.document["id"], "--json", "--url", url, "--token", token)
         first = json.loads(followed.out.splitlines()[0])
         assert first["actor"] == "admin"
-        nobody = dipeo("run", diagram, "--server", url, "--json")
+        nobody = cli("run", diagram, "--server", url, "--json")
         assert (nobody.code, nobody.document["error"]["code"]) == (1, "UNAUTHENTICATED")
