@@ -56,7 +56,7 @@ class Call:
         return ExecutionPayload(execution=execution_state(view))
 
     async def behind(self, accepted: Accepted) -> ExecutionView:
-        """The run as it is now that it has changed. Raises NotFound if it has been deleted since."""
+        """The run as it is now that it has changed. Raises NotFound if it is deleted by now."""
         view = await self.context.fresh_view(accepted.execution_id)
         if view is None:
             raise NotFound(f"Execution {accepted.execution_id!r} has been deleted.")

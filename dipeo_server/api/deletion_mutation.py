@@ -21,7 +21,7 @@ class DeletionMutation:
     async def delete_execution(
         self, info: Info, id: ExecutionArgument, idempotency_key: Key = None
     ) -> DeletePayload:
-        """Delete a run that has ended, for good: its events, lines, checkpoints, and the runs below.
+        """Delete a run that has ended, for good: events, lines, checkpoints, and the runs below.
 
         A run that others were forked from goes only when those have gone. Whoever repeats an
         earlier mutation of it by its key still does nothing again.
