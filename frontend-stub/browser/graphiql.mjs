@@ -1,11 +1,13 @@
 // Uses GraphiQL in a real browser that knows no host but ours, and prints what it saw as JSON.
 //
-// Usage: node browser/graphiql.mjs CHROMIUM http://127.0.0.1:PORT
+// Usage: node browser/graphiql.mjs CHROMIUM http://127.0.0.1:PORT/graphiql#token=TOKEN
 
 import { chromium } from "playwright-core";
 
-const [executablePath, server] = process.argv.slice(2);
-const TOKEN = "dip_made_up_for_this_page";
+const [executablePath, address] = process.argv.slice(2);
+const server = new URL(address).origin;
+const token = new URLSearchParams(new URL(address).hash.slice(1)).get("token");
+const authorization = `Bearer ${token}`;
 
 const browser = await chromium.launch({
   executablePath,
@@ -66,10 +68,16 @@ const shown = (text) => written(".graphiql-response", text);
 
 // The page, its schema, and its example operations.
 const introspection = answered("__schema");
-const response = await page.goto(`${server}/graphiql`);
+const response = await page.goto(address);
 seen.status = response.status();
 seen.policy = response.headers()["content-security-policy"];
 seen.introspected = Object.keys((await (await introspection).json()).data);
+seen.address = page.url();
+seen.cookies = await context.cookies();
+seen.isKept = await page.evaluate((secret) => {
+  const holds = (storage) => JSON.stringify({ ...storage }).includes(secret);
+  return { session: holds(sessionStorage), local: holds(localStorage) };
+}, token);
 await written(".graphiql-query-editor", "RunExample");
 seen.tabs = await page.getByRole("tab").allInnerTexts();
 
@@ -104,24 +112,16 @@ await execute();
 seen.query = (await (await mended).json()).data;
 await shown("version");
 
-// The token goes along with what is asked, and nowhere else.
-await page.getByLabel("Token").fill(TOKEN);
-const authorized = asked("__schema");
-await page.getByRole("button", { name: "Use" }).click();
-seen.authorization = (await (await authorized).allHeaders()).authorization;
-seen.cookies = await context.cookies();
-seen.isKept = await page.evaluate((token) => {
-  const holds = (storage) => JSON.stringify({ ...storage }).includes(token);
-  return { session: holds(sessionStorage), local: holds(localStorage) };
-}, TOKEN);
-
-// Or it comes with the address, and does not stay there.
+// Without the token nothing is told; with the one that is typed in, everything.
+seen.errorsWithToken = [...seen.errors];
 await page.evaluate(() => sessionStorage.clear());
-const introspected = asked("__schema");
-await page.goto("about:blank");
-await page.goto(`${server}/graphiql#token=${TOKEN}`);
-seen.fromAddress = (await (await introspected).allHeaders()).authorization;
-seen.address = page.url();
+const refused = answered("__schema");
+await page.goto(`${server}/graphiql`);
+seen.statusWithoutToken = (await refused).status();
+await page.getByLabel("Token").fill(token);
+const authorized = answered("__schema");
+await page.getByRole("button", { name: "Use" }).click();
+seen.statusWithToken = (await authorized).status();
 
 seen.workers = [...new Set(seen.workers)].sort();
 await browser.close();
@@ -130,7 +130,7 @@ console.log(JSON.stringify(seen));
 async function ask(query, field) {
   const answer = await fetch(`${server}/graphql`, {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: { authorization, "content-type": "application/json" },
     body: JSON.stringify({ query }),
   });
   return (await answer.json()).data[field];
