@@ -11,7 +11,9 @@ from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.ids import ExecutionID
 from dipeo_server.errors import Forbidden
 
-BARRIER: Final = "barrier"
+APPROVED: Final = frozenset({"barrier", "sub_diagram", "parallel"})
+"""What is a barrier, or may have some inside: a result by hand would pass them all."""
+
 QUESTION: Final = "user_response"
 GENERATIONS_MAX: Final = 100
 
@@ -31,12 +33,13 @@ async def check_results(
 ) -> None:
     """May these nodes be given results by hand? None: whoever asks begins the run with them.
 
-    A barrier that has a result is a barrier that was passed. Raises Forbidden.
+    A barrier that has a result is a barrier that was passed, and so are those inside of a node that
+    has one. Raises Forbidden.
     """
-    barriers = [key for key in node_keys if _type_of(diagram, key) == BARRIER]
+    barriers = [key for key in node_keys if _type_of(diagram, key) in APPROVED]
     if not barriers:
         return
-    context.require(ARGUMENTS[argument], f"{argument} for the barrier {barriers[0]!r}")
+    context.require(ARGUMENTS[argument], f"{argument} for {barriers[0]!r}, which may approve,")
     if run is not None:
         await check_starter(context, run, barriers[0])
     elif not context.services.lets_starters_approve:

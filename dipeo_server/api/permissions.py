@@ -180,4 +180,5 @@ ARGUMENTS: Final[Mapping[str, Permission]] = {
     "Mutation.setNodeOutput(output)": APPROVING_OPERATOR,
 }
 """What an argument needs beyond its field: a diagram that is sent may run anything it likes, and a
-result that is given to a barrier stands in for its approval (for other nodes the field will do)."""
+result that is given to a barrier, or to what may have one inside, stands in for its approval (for
+other nodes the field will do)."""

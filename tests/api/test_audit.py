@@ -11,7 +11,7 @@ import pytest
 from dipeo_server.domains.access.tokens import token_text
 from dipeo_server.storage.verification import verify_store
 from tests.api.guarded import Guarded, guarded
-from tests.api.serving import ASKING, EVENTS, RUN, STRAIGHT, Live
+from tests.api.serving import ASKING, EVENTS, RUN, STRAIGHT, Live, light
 
 CREATE = """mutation($name: String!, $content: String!, $key: String) {
   createDiagram(input: {name: $name, content: $content}, idempotencyKey: $key) {
@@ -168,6 +168,22 @@ async def test_a_barrier_is_not_passed_by_hand_without_an_approver(base_dir: Pat
         assert await author.code(APPROVE, id=barrier) == "FORBIDDEN"
         assert await author.code(SET_OUTPUT, id=run, node="gate") == "FORBIDDEN"
         assert await approver.code(SET_OUTPUT, id=run, node="gate") is None
+
+
+async def test_what_may_have_barriers_inside_is_not_passed_by_hand_either(base_dir: Path) -> None:
+    inner = base_dir / "inner.light.yaml"
+    inner.write_text(ASKING)
+    outer = light(
+        "begin -> child -> end",
+        begin="start",
+        child="sub_diagram, diagram_name: inner.light.yaml",
+        end="endpoint",
+    )
+    async with guarded(base_dir) as server:
+        author = await server.somebody("author")
+        run = (await author.data(RUN, input=inline(outer)))["runDiagram"]["execution"]["id"]
+        assert await author.code(SET_OUTPUT, id=run, node="child") == "FORBIDDEN"
+        assert await author.code(SET_OUTPUT, id=run, node="end") is None
 
 
 async def test_changing_the_graph_of_a_fork_needs_an_author(base_dir: Path) -> None:
