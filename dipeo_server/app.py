@@ -166,6 +166,8 @@ def create_app(settings: Settings, registry: HandlerRegistry | None = None) -> S
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with backend(settings, registry) as services:
+            if services.access is not None and not services.access.all_tokens():
+                log.warning("no_tokens_yet", hint="`dipeo-server tokens create` makes one")
             app.router.routes.extend(create_routes(services))
             yield
 
