@@ -227,7 +227,7 @@ async def test_revoking_a_token_ends_its_event_streams(server: Guarded) -> None:
 
 async def test_wrong_tokens_are_refused_for_a_while_and_valid_ones_are_not(base_dir: Path) -> None:
     limits = ApiLimits(failed_authentications_per_minute=5)
-    async with guarded(base_dir, limits=limits) as server:
+    async with guarded(base_dir, limits=limits, monotonic=lambda: 0.0) as server:
         ann = await server.somebody("viewer", "ann")
         wrong = replace(server, text=token_text("A" * 55))
         answers = [await wrong.post(ME) for _ in range(7)]
