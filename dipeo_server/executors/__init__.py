@@ -80,7 +80,7 @@ from dipeo_server.executors.graph_events import (
 )
 from dipeo_server.executors.graph_executor import GraphExecution, GraphExecutor, GraphHandle
 from dipeo_server.executors.graph_steps import End, Fallback, GoTo, GoToNext, StateView, Step
-from dipeo_server.executors.handle import Decision, NotYetAvailable, RunHandle
+from dipeo_server.executors.handle import Decision, RunHandle
 from dipeo_server.executors.live import AlreadyRunning
 from dipeo_server.executors.messages import Message
 from dipeo_server.executors.operation_diagram import OUTPUT
@@ -176,7 +176,6 @@ __all__ = [
     "NodeNotFound",
     "NodeResult",
     "NodeStart",
-    "NotYetAvailable",
     "ObservedError",
     "Operation",
     "OperationCall",

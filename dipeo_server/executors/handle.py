@@ -17,15 +17,8 @@ from dipeo_server.domains.execution.signals import (
     ResumeRequested,
     Signal,
 )
-from dipeo_server.errors import InvalidInput
 from dipeo_server.executors.live import LiveRun
 from dipeo_server.runtime.clock import SystemClock
-
-
-class NotYetAvailable(InvalidInput):
-    """Something that this version does not do yet."""
-
-    code = "NOT_AVAILABLE"
 
 
 @dataclass(frozen=True, slots=True)
