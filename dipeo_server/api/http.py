@@ -23,7 +23,7 @@ from dipeo_server.api.context import ApiServices, Connection
 from dipeo_server.api.event_stream import EventStream, next_event
 from dipeo_server.api.graphql_request import GraphQLRequest, Refused, malformed, read_request
 from dipeo_server.api.guard import is_host_allowed, is_origin_allowed
-from dipeo_server.api.masking import VALIDATION_FAILED
+from dipeo_server.api.masking import VALIDATION_FAILED, public_error
 from dipeo_server.api.negotiation import (
     EVENT_STREAM,
     GRAPHQL_JSON,
@@ -75,6 +75,8 @@ class HttpEndpoint:
             response = await self._response(Request(scope, receive))
         except ClientDisconnect:
             return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets its number
+            response = _failure(error)
         await response(scope, receive, send)
 
     async def _response(self, request: Request) -> ASGIApp:
@@ -220,6 +222,11 @@ def _last_event_id(headers: Headers) -> Seq:
     """The event that a browser which reconnects has seen last; 0 where it does not say."""
     text = headers.get("last-event-id", "")
     return Seq(int(text)) if text.isascii() and text.isdecimal() and len(text) < 19 else Seq(0)
+
+
+def _failure(error: Exception) -> ASGIApp:
+    told = public_error(GraphQLError(str(error), original_error=error))
+    return json_response({"errors": [told.formatted]}, JSON, 500)
 
 
 def _needs_a_stream() -> Refused:

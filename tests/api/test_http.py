@@ -13,10 +13,16 @@ import pytest
 from gql import Client, gql
 from gql.transport.httpx import HTTPXAsyncTransport
 from starlette.applications import Starlette
+from structlog.testing import capture_logs
 
+from dipeo_server.api.auth import Authenticator
 from dipeo_server.api.context import ApiLimits
-from dipeo_server.api.http import create_routes
+from dipeo_server.api.http import HttpEndpoint, create_routes
+from dipeo_server.api.schema import build_schema
+from dipeo_server.api.traffic import Traffic
+from dipeo_server.domains.access.principal import Principal
 from dipeo_server.domains.diagram.spec import NodeProps
+from tests.api.asgi import Asking
 from tests.api.serving import Live, serving
 
 VERSION = "{ serverInfo { version } }"
@@ -293,6 +299,23 @@ async def test_a_bug_is_told_as_a_number(live: Live, base_dir: Path) -> None:
     assert response.json()["data"] is None
     assert "sk-live" not in response.text
     assert code_of(response) == "INTERNAL"
+
+
+async def test_a_bug_outside_of_any_operation_is_told_as_a_number_too(live: Live) -> None:
+    class Broken(Authenticator):
+        """Fails in a way that nobody has thought of."""
+
+        async def principal(self, *_asked: Any, **_more: Any) -> Principal:
+            raise RuntimeError("secret path /srv/key sk-live-123")
+
+    schema, services = build_schema(live.services.specs), live.services
+    endpoint = HttpEndpoint(schema, services, Broken(services), Traffic(services.limits))
+    with capture_logs() as logs:
+        reply = await Asking().of(endpoint)
+    [error] = json.loads(reply.body)["errors"]
+    assert (reply.status, error["extensions"]["code"]) == (500, "INTERNAL")
+    assert b"sk-live" not in reply.body
+    assert error["extensions"]["errorId"] in {entry.get("error_id") for entry in logs}
 
 
 async def test_health_needs_nothing(base_dir: Path) -> None:

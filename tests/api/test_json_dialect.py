@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipeo_server.api.json_dialect import canonical, dumps, loads
+from dipeo_server.api.json_dialect import LEVELS_MAX, canonical, dumps, loads
 
 JSON = st.recursive(
     st.none()
@@ -45,6 +45,28 @@ def test_every_json_value_comes_back_as_it_went(value: object) -> None:
 def test_what_is_no_json_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         loads(text)
+
+
+@pytest.mark.parametrize("opens, closes", [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
+def test_what_is_nested_too_deeply_is_refused(opens: str, closes: str) -> None:
+    levels = LEVELS_MAX // len(opens.split(":")[0].replace('"a"', ""))
+    fits = f"{opens * levels}1{closes * levels}"
+    assert dumps(loads(fits.encode())) == fits.encode()
+    with pytest.raises(ValueError, match="nested beyond 200 levels"):
+        loads(f"[{fits}]".encode())
+
+
+def test_many_things_beside_each_other_are_not_deep() -> None:
+    text = b"[" + b",".join([b'{"a":[]}'] * 1_000) + b"]"
+    assert len(loads(text)) == 1_000
+
+
+@pytest.mark.parametrize("levels", [255, 600, 20_000])
+def test_depths_that_are_there_by_chance_are_left_out(levels: int) -> None:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    assert b"nested too deeply" in dumps({"a": value})
 
 
 def test_many_digits_in_a_text_are_no_number() -> None:
