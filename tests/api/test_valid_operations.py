@@ -72,6 +72,7 @@ async def world(shared: Live) -> AsyncIterator[World]:
     )
 
 
+@pytest.mark.timeout(240)
 @CHECKED
 @given(data=st.data())
 async def test_what_is_valid_is_answered(world: World, data: st.DataObject) -> None:

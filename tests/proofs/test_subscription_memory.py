@@ -25,9 +25,8 @@ LONG = [pytest.mark.prove, pytest.mark.timeout(600)]
 EVENTS = """subscription ($id: ID!) {
   executionEvents(executionId: $id) {
     __typename
-    ... on ExecutionEvent { sequence timestamp traceId }
-    ... on NodeStarted { nodeKey occurrence attempt spanId }
-    ... on NodeCompleted { nodeKey output { id body contentType meta } tokenUsage { total } }
+    ... on ExecutionEvent { sequence }
+    ... on NodeCompleted { output { body } tokenUsage { total } }
   }
 }"""
 
@@ -100,7 +99,7 @@ def memory_of(server: Running) -> int:
 @pytest.mark.parametrize(
     "follow, events",
     [
-        (over_event_stream, 16_000),
+        pytest.param(over_event_stream, 16_000, marks=pytest.mark.timeout(240)),
         pytest.param(over_event_stream, 160_000, marks=LONG),
         pytest.param(over_socket, 160_000, marks=LONG),
     ],
