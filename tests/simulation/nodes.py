@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,15 @@ from tests.reference.outcome import output_value
 from tests.simulation.faults import CrashPoint, Fate
 from tests.simulation.loop import current_process
 from tests.simulation.oracles import Witness
-from tests.simulation.scenario import CHILD, CHILD_PLAN, PADDING, SPECS, Behaviour, RunPlan
+from tests.simulation.scenario import (
+    CHILD,
+    CHILD_PLAN,
+    PADDING,
+    SLOW_CHILD_PLAN,
+    SPECS,
+    Behaviour,
+    RunPlan,
+)
 
 FOR_EVER = 1e9
 LARGE_CHARACTERS = 300_000
@@ -70,7 +79,12 @@ class Deeds:
         return _result(plan, behaviour, ctx)
 
     def _plan_of(self, ctx: ExecutionContext) -> RunPlan:
-        return self._plans.get(ctx.variables.get("name", CHILD), CHILD_PLAN)
+        known = self._plans.get(ctx.variables.get("name", CHILD))
+        if known is not None:
+            return known
+        root = re.split("[/~]", self._witness.name_of(ctx.execution_id))[0]
+        is_forked = root in self._plans and self._plans[root].journeys
+        return SLOW_CHILD_PLAN if is_forked else CHILD_PLAN
 
     async def _work(self, plan: RunPlan, behaviour: Behaviour, ctx: ExecutionContext) -> None:
         run = ctx.node_run

@@ -386,3 +386,9 @@ CHILD_PLAN = RunPlan(
     is_comparable=False,
 )
 """What every child execution is."""
+
+SLOW_CHILD_PLAN = replace(
+    CHILD_PLAN,
+    behaviours=(*CHILD_PLAN.behaviours[:2], Behaviour("work", 1.5), Behaviour("endpoint")),
+)
+"""The same where runs are forked, so that somebody does so before it has ended."""
