@@ -43,8 +43,9 @@ class HttpLink:
 class HttpProtocol(H11Protocol):
     """Waits neither for heads that do not come nor for readers that do not read.
 
-    A head has `timeout_keep_alive` seconds to come, and so has each part of what a peer takes once
-    the connection is closed.
+    A head has `timeout_keep_alive` seconds to come, behind an answer that did not wait for the body
+    with all that is left of that; and so has each part of what a peer takes once the connection is
+    closed.
     """
 
     def __init__(
@@ -83,9 +84,22 @@ class HttpProtocol(H11Protocol):
         if self.transport.get_protocol() is not self:
             return
         if self.conn.their_state is not h11.IDLE:
-            self._forget_head()
+            if not self._is_answered:
+                self._forget_head()
         elif self.conn.trailing_data[0]:
             self._expect_head()
+
+    @override
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        # What still comes of the body is thrown away; uvicorn's timer would stop at its next byte.
+        if self._is_answered and not self.transport.is_closing():
+            self._expect_head()
+
+    @property
+    def _is_answered(self) -> bool:
+        """Is the answer complete, though the request is not?"""
+        return self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
 
     @override
     def handle_websocket_upgrade(self, event: h11.Request) -> None:

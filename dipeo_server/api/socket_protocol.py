@@ -25,6 +25,7 @@ STOPPED_SECONDS: Final = 1.0
 """A peer has so long to take the last bytes of a server that stops."""
 NOT_UTF8: Final = 1007
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
+_BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 @dataclass(slots=True)
@@ -141,6 +142,19 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         self._has_heard = True
         super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self._refuse_head()
+
+    def _refuse_head(self) -> None:
+        """Answer a request to open a socket that cannot be read: with a body, or too long a head.
+
+        No event tells of it, and so nothing else would ever close the connection.
+        """
+        if not self.transport.is_closing():
+            self.handshake_complete = self.close_sent = True
+            self.transport.write(b"".join(self.conn.data_to_send()) or _BAD_REQUEST)
+            self.transport.close()
+            self._cut_off_within(self._patience)
 
     @override
     def send_receive_event_to_app(self) -> None:
