@@ -65,7 +65,7 @@ async def test_behind_a_body_that_nobody_waited_for_the_next_request_is_answered
 
 
 @pytest.mark.parametrize(
-    ("request_", "status"),
+    "request_, status",
     [
         (upgrade("GET", "Content-Length: 3") + b"abc", b"400"),
         (upgrade("POST", "Content-Length: 3") + b"abc", b"400"),
