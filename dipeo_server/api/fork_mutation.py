@@ -102,8 +102,10 @@ class ForkMutation:
                 diagram=diagram,
             )
             if wish.outputs:
-                shown = diagram or (await call.run()).diagram
+                # Results are taken before the graph changes, so what was a barrier then counts.
+                shown = await _shown_at(info.context, ExecutionID(id), at_sequence)
                 await check_results(info.context, _OUTPUTS, shown, wish.outputs)
+                await check_results(info.context, _OUTPUTS, diagram or shown, wish.outputs)
             return await info.context.runner.fork(wish, call.key())
 
         return await call.payload(fork)
@@ -118,14 +120,18 @@ async def _diagram_of(
     """
     if not given.mutations:
         return None
+    field = (*_OVERRIDES, "mutations")
+    shown = await _shown_at(context, origin, at)
+    return (await compiled(context, shown, given.mutations, field)).executable
+
+
+async def _shown_at(context: OperationContext, origin: ExecutionID, at: Seq) -> ExecutableDiagram:
+    """The graph that a run had there. Raises NotFound, InvalidInput, LimitExceeded."""
     view = await context.views.load(origin)
     if view is None:
         raise NotFound(f"There is no execution {origin!r}.")
     check_sequence(origin, at, view.last_seq)
-    state = await folded(context, origin, at)
-    field = (*_OVERRIDES, "mutations")
-    changed = await compiled(context, state.diagram, given.mutations, field)
-    return changed.executable
+    return (await folded(context, origin, at)).diagram
 
 
 def _outputs_of(given: JSON | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ CREATE = """mutation($name: String!, $content: String!, $key: String) {
 APPROVE = "mutation($id: ID!) { approveBarrier(id: $id) { errors { code } } }"
 SET_OUTPUT = """mutation($id: ID!, $node: String!) {
   setNodeOutput(executionId: $id, nodeKey: $node, output: true) { errors { code } } }"""
+LAST = "query ($id: ID!) { execution(id: $id) { lastSequence } }"
 FORK = """mutation($id: ID!, $at: Sequence!, $overrides: ForkOverrides) {
   forkExecution(id: $id, atSequence: $at, overrides: $overrides) {
     execution { id } errors { code message } } }"""
@@ -194,6 +195,27 @@ async def test_changing_the_graph_of_a_fork_needs_an_author(base_dir: Path) -> N
         changes = {"mutations": [{"deleteNode": "gate"}]}
         assert await operator.code(FORK, id=run, at="2", overrides=changes) == "FORBIDDEN"
         assert await operator.code(FORK, id=run, at="2") is None
+
+
+async def test_a_fork_passes_no_barrier_by_hand_that_its_origin_has_lost(base_dir: Path) -> None:
+    change = """mutation ($id: ID!, $mutations: [GraphMutationInput!]!) {
+      mutateGraph(executionId: $id, mutations: $mutations) { errors { code message } } }"""
+    resume = "mutation ($id: ID!) { resumeExecution(id: $id) { errors { code message } } }"
+    async with guarded(base_dir) as server:
+        author, operator = await server.somebody("author"), await server.somebody("operator")
+        held = inline(ASKING, startPaused=True)
+        run = (await author.data(RUN, input=held))["runDiagram"]["execution"]["id"]
+        at = (await author.data(LAST, id=run))["execution"]["lastSequence"]
+        changes = [
+            {"deleteNode": "gate"},
+            {"upsertEdge": {"source": "begin", "target": "end"}},
+        ]
+        told = await author.data(change, id=run, mutations=changes)
+        assert told["mutateGraph"]["errors"] == []
+        assert (await author.data(resume, id=run))["resumeExecution"]["errors"] == []
+        overrides = {"outputs": {"gate": True}}
+        assert await operator.code(FORK, id=run, at=at, overrides=overrides) == "FORBIDDEN"
+        assert await operator.code(FORK, id=run, at=at, overrides={"outputs": {"end": 1}}) is None
 
 
 async def test_who_started_a_run_may_be_kept_from_approving_it(base_dir: Path) -> None:
