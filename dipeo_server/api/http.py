@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import AbstractContextManager, ExitStack, aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -86,7 +86,9 @@ class HttpEndpoint:
             request.state.connection = await self._connection(request)
             media_type = _answer_type(request)
             wish = await read_request(request, self._limits)
-            return await self._answer(request, wish, media_type)
+            with _known():  # A token may be over before all of its request has come.
+                request.state.connection.known()
+                return await self._answer(request, wish, media_type)
         except Refused as refused:
             spoken = JSON if media_type == EVENT_STREAM else media_type
             return json_response(refused.body, spoken, refused.status, refused.headers)
@@ -102,11 +104,10 @@ class HttpEndpoint:
         connection = Connection(self._services)
         address = None if request.client is None else request.client.host
         try:
-            connection.identity = await self._authenticator.principal(
-                request.headers.get("authorization"), address, connection.request_id
-            )
-        except Unauthenticated as error:
-            raise Refused(401, error.code, error.message, CHALLENGE) from error
+            with _known():
+                connection.identity = await self._authenticator.principal(
+                    request.headers.get("authorization"), address, connection.request_id
+                )
         except RateLimited as error:
             wait = {"Retry-After": str(whole_seconds(error.retry_after))}
             raise Refused(429, error.code, error.message, wait) from error
@@ -179,23 +180,38 @@ class HttpEndpoint:
 
     async def _one_result(self, operation: _Operation) -> AsyncGenerator[bytes, None]:
         try:
-            result = await self._execute(operation)
+            with _known():
+                result = await self._execute(operation)
         except Refused as refused:
             yield next_event(refused.body)
         else:
             yield next_event(body_of(result))
 
     async def _results(self, operation: _Operation) -> AsyncGenerator[bytes, None]:
-        results = await self._schema.stream(
-            operation.text,
-            variable_values=operation.wish.variables,
-            context_value=operation.connection,
-            operation_name=operation.wish.operation_name,
-        )
+        try:
+            with _known():
+                results = await self._schema.stream(
+                    operation.text,
+                    variable_values=operation.wish.variables,
+                    context_value=operation.connection,
+                    operation_name=operation.wish.operation_name,
+                )
+        except Refused as refused:
+            yield next_event(refused.body)
+            return
         async with aclosing(results):
             async for result in results:
                 assert isinstance(result, ExecutionResult)  # nothing is delivered in parts
                 yield next_event(body_of(result), operation.connection.position)
+
+
+@contextmanager
+def _known() -> Iterator[None]:
+    """Raises Refused where it turns out that nobody who is known asks, or not any more."""
+    try:
+        yield
+    except Unauthenticated as error:
+        raise Refused(401, error.code, error.message, CHALLENGE) from error
 
 
 def _answer_type(request: Request) -> str:

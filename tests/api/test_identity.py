@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
@@ -220,6 +222,33 @@ async def test_revoking_a_token_ends_its_event_streams(server: Guarded) -> None:
         await server.access.revoke((await ann.me()).id, BY_TEST)
         with_end = [line async for line in answer.aiter_lines()]
     assert isinstance(with_end, list)
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+@pytest.mark.parametrize("query", ["{ me { name } }", "subscription { barrierWaiting { id } }"])
+async def test_a_token_that_is_over_before_its_request_has_come_opens_nothing(
+    server: Guarded, accept: str, query: str
+) -> None:
+    made = await server.token("viewer", "ann")
+    body = json.dumps({"query": query}).encode()
+
+    def is_used() -> bool:
+        tokens = {each.id: each for each in server.access.all_tokens()}
+        return tokens[made.token.id].last_used_at is not None
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield body[:5]
+        async with asyncio.timeout(20):
+            while not is_used():  # noqa: ASYNC110 - the server tells nobody of it
+                await asyncio.sleep(0.01)
+        await server.access.revoke(made.token.id, BY_TEST)
+        yield body[5:]
+
+    headers = {"accept": accept, "authorization": f"Bearer {made.text}"}
+    headers["content-type"] = "application/json"
+    answer = await server.live.http.post(server.live.url, content=slowly(), headers=headers)
+    assert answer.status_code == 401
+    assert answer.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
 
 
 # --- too often ----------------------------------------------------------------------------------
