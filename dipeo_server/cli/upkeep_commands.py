@@ -51,8 +51,9 @@ def verify(
 
     Reads the whole store: its pages, every event (each has a hash over the one before it), the
     rows of executions against what follows from their events, answers to idempotency keys, stored
-    diagrams, tokens, the audit (chained like events) and blobs. Log lines carry no checksum. Works beside a running server and changes
-    nothing; a line on stdout for each damage names the execution and the event.
+    diagrams, tokens, the audit (chained like events) and blobs. Log lines carry no checksum. Works
+    beside a running server and changes nothing; a line on stdout for each damage names the
+    execution and the event.
 
     \b
     Examples:
