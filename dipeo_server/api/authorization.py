@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -27,6 +26,7 @@ from graphql import (
 from dipeo_server.api.auth import whole_seconds
 from dipeo_server.api.context import ApiLimits, OperationContext, forbidden
 from dipeo_server.api.permissions import DECLARED
+from dipeo_server.api.recent import Recent
 from dipeo_server.domains.access.rates import Rate, RateLimiter
 from dipeo_server.domains.access.roles import Permission
 from dipeo_server.errors import DipeoError, Forbidden, RateLimited
@@ -34,8 +34,7 @@ from dipeo_server.errors import DipeoError, Forbidden, RateLimited
 Declared = Sequence[tuple[Permission, Mapping[str, str]]]
 
 DOCUMENTS_MAX: Final = 1_000
-CHARACTERS_MAX: Final = 16_384
-"""Of longer documents nothing is kept."""
+CHARACTERS_MAX: Final = 1_048_576
 
 STARTS: Final = frozenset({"runDiagram", "forkExecution"})
 """Mutations that begin a run."""
@@ -67,21 +66,16 @@ class Authorizer:
         self._permissions = permissions_of(schema)
         self._mutations = RateLimiter(Rate(limits.mutations_per_second))
         self._starts = RateLimiter(Rate(limits.starts_per_second))
-        self._known: OrderedDict[tuple[str, str | None], Demands] = OrderedDict()
+        self._known: Recent[tuple[str, str | None], Demands] = Recent(DOCUMENTS_MAX, CHARACTERS_MAX)
 
     def demands_of(self, text: str, document: DocumentNode, operation_name: str | None) -> Demands:
         """What the operation asks for; looked up once for each text."""
         key = (text, operation_name)
         known = self._known.get(key)
-        if known is not None:
-            self._known.move_to_end(key)
-            return known
-        found = self.demands(document, operation_name)
-        if len(text) <= CHARACTERS_MAX:
-            self._known[key] = found
-            if len(self._known) > DOCUMENTS_MAX:
-                self._known.popitem(last=False)
-        return found
+        if known is None:
+            known = self.demands(document, operation_name)
+            self._known.keep(key, known, len(text))
+        return known
 
     def demands(self, document: DocumentNode, operation_name: str | None) -> Demands:
         """What the operation of that name asks for, or the only one. The document is valid."""

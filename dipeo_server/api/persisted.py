@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,11 +10,15 @@ from graphql import GraphQLError, parse
 
 from dipeo_server.api.context import ApiLimits
 from dipeo_server.api.json_dialect import loads
+from dipeo_server.api.recent import Recent
 from dipeo_server.errors import InvalidInput
 
 BAD_REQUEST: Final = "BAD_REQUEST"
 NOT_FOUND: Final = "PERSISTED_QUERY_NOT_FOUND"
 NOT_TRUSTED: Final = "DOCUMENT_NOT_TRUSTED"
+
+LONGEST_MAX: Final = 32
+"""All that are kept have as many characters as so many of the longest ones."""
 
 MANIFEST_HINT: Final = 'Write {"id": "query { … }"}: documents by their ids, or by their SHA-256.'
 
@@ -32,7 +35,8 @@ class PersistedDocuments:
     ) -> None:
         self._limits = limits or ApiLimits()
         self._trusted = None if trusted is None else _by_every_name(trusted)
-        self._kept: OrderedDict[str, str] = OrderedDict()
+        most = self._limits.persisted_characters * LONGEST_MAX
+        self._kept: Recent[str, str] = Recent(self._limits.persisted_documents, most)
 
     def text(
         self, query: str | None, extensions: Mapping[str, Any] | None, id_: str | None = None
@@ -73,16 +77,12 @@ class PersistedDocuments:
         found = self._kept.get(name)
         if found is None:
             raise _not_found()
-        self._kept.move_to_end(name)
         return found
 
     def _keep(self, digest: str, query: str) -> None:
         if len(query) > self._limits.persisted_characters:
             return
-        self._kept[digest] = query
-        self._kept.move_to_end(digest)
-        while len(self._kept) > self._limits.persisted_documents:
-            self._kept.popitem(last=False)
+        self._kept.keep(digest, query, len(query))
 
 
 def read_manifest(text: bytes, name: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,10 +12,13 @@ from strawberry.types import ExecutionContext
 from dipeo_server.api.context import ApiLimits
 from dipeo_server.api.limits import excess, repeated, too_much
 from dipeo_server.api.masking import VALIDATION_FAILED
+from dipeo_server.api.recent import Recent
 
 DOCUMENTS_MAX: Final = 1_000
 CHARACTERS_MAX: Final = 16_384
 """Longer documents are not kept."""
+CHARACTERS_TOTAL_MAX: Final = 262_144
+"""All that are kept have so many: a parsed one takes up to 200 bytes for each."""
 
 
 @dataclass(slots=True)
@@ -31,7 +33,7 @@ class PreparedDocuments:
 
     def __init__(self, limits: ApiLimits) -> None:
         self.limits = limits
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known: Recent[str, _Known] = Recent(DOCUMENTS_MAX, CHARACTERS_TOTAL_MAX)
         # One request asks several times, also for what is not kept.
         self._newest: tuple[str, _Known] | None = None
 
@@ -46,14 +48,13 @@ class PreparedDocuments:
     def _prepare(self, text: str) -> _Known:
         known = self._known.get(text)
         if known is not None:
-            self._known.move_to_end(text)
             return known
         if self._newest is not None and self._newest[0] == text:
             return self._newest[1]
         known = self._parse(text)
         self._newest = (text, known)
-        if known.document is not None:
-            self._keep(text, known)
+        if known.document is not None and len(text) <= CHARACTERS_MAX:
+            self._known.keep(text, known, len(text))
         return known
 
     def _parse(self, text: str) -> _Known:
@@ -87,13 +88,6 @@ class PreparedDocuments:
         ambiguous = repeated(document, self.limits)
         known.problems = [ambiguous] if ambiguous is not None else _invalid(operation, document)
         return known.problems
-
-    def _keep(self, text: str, known: _Known) -> None:
-        if len(text) > CHARACTERS_MAX:
-            return
-        self._known[text] = known
-        while len(self._known) > DOCUMENTS_MAX:
-            self._known.popitem(last=False)
 
 
 def _invalid(operation: ExecutionContext, document: DocumentNode) -> list[GraphQLError]:
