@@ -8,8 +8,10 @@ from typing import Any
 from dipeo_server.domains.diagram.mutations import DeleteNode
 from dipeo_server.domains.execution.checkpoint import (
     PRESETS,
+    CheckpointFailurePolicy,
     CheckpointPolicy,
     CheckpointPreset,
+    CheckpointSettings,
     CheckpointTrigger,
 )
 from dipeo_server.domains.execution.events import (
@@ -182,6 +184,35 @@ def kept_and_lost() -> Story:
     story = _kept("s -> a -> e", T.EVERY_STEP, T.EXECUTION_COMPLETED)
     story.returns("s", {1: "a key that is no text"})
     return all_return(story, "a", "e")
+
+
+def held_where_nothing_is_kept() -> Story:
+    """Each one that cannot be taken holds the run, but for the one at its end."""
+    story = _unkept(CheckpointFailurePolicy.PAUSE, "s -> a -> e")
+    story.returns("s")
+    story.resumes()
+    story.returns("a")
+    story.resumes()
+    return all_return(story, "e")
+
+
+def failed_where_nothing_is_kept() -> Story:
+    """What runs beside it is stopped; a fork goes on, as far as that can keep its states."""
+    story = _unkept(CheckpointFailurePolicy.FAIL, "s -> a -> e; s -> q1 -> e2")
+    story.returns("s")
+    story.stops("a")
+    story.stops("q1")
+    fork(story, at=place(story, "CheckpointFailed"))
+    story.returns("a")
+    story.stops("q1")
+    story.stops("e")
+    return story
+
+
+def _unkept(policy: CheckpointFailurePolicy, text: str) -> Story:
+    settings = CheckpointSettings(on_failure=policy, size_max=100)
+    wish = {"checkpoints": (T.EVERY_STEP, T.EXECUTION_COMPLETED), "checkpointing": settings}
+    return Story(text, wish=wish)
 
 
 def kept_over_a_change_and_a_fork() -> Story:

@@ -36,6 +36,7 @@ SCENARIOS: Final[Mapping[str, Callable[[], Story]]] = {
         *(kept.fork_that_begins_paused, kept.fork_of_a_child, kept.fork_with_another_graph),
         *(kept.fork_of_a_changed_graph, kept.kept_at_decisions, kept.kept_on_request),
         *(kept.kept_at_every_step, kept.kept_where_much_would_be_lost, kept.kept_and_lost),
+        *(kept.held_where_nothing_is_kept, kept.failed_where_nothing_is_kept),
         *(kept.kept_over_a_change_and_a_fork, kept.decisions_ahead_of_time),
         *(kept.results_given_by_hand, kept.a_branch_of_a_group_fails, kept.time_is_spent),
         *(kept.held_with_its_parent, kept.late_for_the_end),

@@ -38,6 +38,17 @@ class CheckpointPreset(StrEnum):
     MANUAL = "MANUAL"
 
 
+class CheckpointFailurePolicy(StrEnum):
+    """What a checkpoint that could not be taken does to its run.
+
+    PAUSE holds it, FAIL counts as a failure that nothing handles.
+    """
+
+    CONTINUE = "CONTINUE"
+    PAUSE = "PAUSE"
+    FAIL = "FAIL"
+
+
 CheckpointPolicy: TypeAlias = tuple[CheckpointTrigger, ...]
 """The triggers that take checkpoints, each once, in the order of their declaration."""
 
@@ -58,6 +69,9 @@ PRESETS: Final[Mapping[CheckpointPreset, CheckpointPolicy]] = {
 DELTAS_MAX: Final = 20
 """Behind so many differences the next checkpoint is a whole one."""
 
+SIZE_MAX: Final = 64 * 1024 * 1024
+"""Bytes of a whole state: what is larger is folded from the log, which has it anyway."""
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointScore:
@@ -73,11 +87,14 @@ class CheckpointScore:
 class CheckpointSettings:
     """How a run takes checkpoints, whatever its policy is.
 
-    At most `deltas_max` differences go on from a whole state before the next whole one.
+    At most `deltas_max` differences go on from a whole state before the next whole one. A state of
+    more than `size_max` bytes is not kept; `on_failure` says what becomes of the run then.
     """
 
     score: CheckpointScore = CheckpointScore()
     deltas_max: int = DELTAS_MAX
+    on_failure: CheckpointFailurePolicy = CheckpointFailurePolicy.CONTINUE
+    size_max: int = SIZE_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +116,7 @@ class CheckpointSaved:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFailed:
-    """No checkpoint could be taken; the run goes on without it."""
+    """No checkpoint could be taken; its settings say what becomes of the run."""
 
     trigger: CheckpointTrigger
     message: str

@@ -42,6 +42,7 @@ class PauseCause(StrEnum):
     MAX_TOKENS = "max_tokens"
     MAX_SECONDS = "max_seconds"
     PARENT = "parent"
+    CHECKPOINT = "checkpoint"
 
 
 class BreakpointWhen(StrEnum):

@@ -198,7 +198,8 @@ class ExecutionState:
     while everything else is held; `hits` are the breakpoints that have been hit, by node index,
     occurrence and side. `busy_seconds` is how long the run was RUNNING until `busy_since`, since
     when it is again. `early_decisions` are those that can still be used, oldest first.
-    `unsaved` is how much would have to be done again from the checkpoint at `checkpoint_at`.
+    `unsaved` is how much would have to be done again from the checkpoint at `checkpoint_at`;
+    `unkept` why the last one failed, until the run is paused for it.
     A fork is one of `fork_of` since `forked_at`; `key` tells a child from others of its visit.
     `closed` holds what loops had when they ended, `displaced` what an exit held before its newest
     token: so a failure can be taken back. `mutations` counts the changes of the graph,
@@ -253,6 +254,7 @@ class ExecutionState:
     checkpointing: CheckpointSettings = field(default_factory=CheckpointSettings)
     checkpoint_at: Seq | None = None
     unsaved: float = 0.0
+    unkept: str | None = None
     nodes: list[NodeState] = field(default_factory=list)
     turns: list[NodeTurn] = field(default_factory=list)
     blocks: list[BlockTurn] = field(default_factory=list)

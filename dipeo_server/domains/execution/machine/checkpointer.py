@@ -28,9 +28,6 @@ from dipeo_server.domains.execution.state import ExecutionState
 from dipeo_server.domains.execution.state_parts import Changes
 from dipeo_server.errors import DipeoError, LimitExceeded
 
-SIZE_MAX: Final = 64 * 1024 * 1024
-"""Of a whole state: what is larger is folded from the log, which has it anyway."""
-
 _FREQUENT: Final = frozenset({CheckpointTrigger.EVERY_STEP, CheckpointTrigger.ADAPTIVE})
 """With these it pays to remember what has been written; others take the state as it is."""
 
@@ -86,7 +83,7 @@ class Checkpointer:
         """Keep the state, behind which `then` comes; never raises for what cannot be kept."""
         try:
             return self._take(state, trigger, now, then)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the run goes on and tells it.
+        except Exception as error:  # noqa: BLE001 - whatever it was, the log tells it.
             self._last = self._written = None
             what = "" if isinstance(error, DipeoError) else f"{type(error).__name__}: "
             return CheckpointFailed(trigger, f"{what}{error}")
@@ -131,7 +128,7 @@ class Checkpointer:
             document = snapshot(state)
             whole = to_bytes(document)
             change = None if last is None else difference(last.document, document)
-            return _Written(document, hash_of(document), _checked(len(whole)), change, whole)
+            return _Written(document, hash_of(document), _checked(len(whole), state), change, whole)
         written, change = self._written, None
         if written is not None:
             change = written.take(state)
@@ -140,12 +137,15 @@ class Checkpointer:
             written.take(state)
             if last is not None:
                 change = difference(last.document, written.document)
-        return _Written(written.document, written.content_hash, _checked(written.size), change)
+        return _Written(
+            written.document, written.content_hash, _checked(written.size, state), change
+        )
 
 
-def _checked(size: int) -> int:
-    if size > SIZE_MAX:
-        message = f"The state has {size:,} bytes, and at most {SIZE_MAX:,} are kept."
+def _checked(size: int, state: ExecutionState) -> int:
+    most = state.checkpointing.size_max
+    if size > most:
+        message = f"The state has {size:,} bytes, and at most {most:,} are kept."
         raise LimitExceeded(message)
     return size
 

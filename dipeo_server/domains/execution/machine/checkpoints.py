@@ -7,24 +7,41 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, get_args
 
 from dipeo_server.domains.diagram.executable import ExecutableNode
-from dipeo_server.domains.execution.checkpoint import COMPLETE, CheckpointScore, CheckpointTrigger
+from dipeo_server.domains.execution.checkpoint import (
+    COMPLETE,
+    CheckpointFailurePolicy,
+    CheckpointScore,
+    CheckpointTrigger,
+)
 from dipeo_server.domains.execution.events import (
     TERMINAL,
     BarrierResolved,
     CheckpointFailed,
     CheckpointSaved,
     Event,
+    ExecutionStatusChanged,
+    Failure,
     NodeCompleted,
     NodeFailed,
     NodeMaxIterationsReached,
     NodeOutputSet,
     NodeSkipped,
+    PauseCause,
     Recorded,
 )
 from dipeo_server.domains.execution.ids import NodeRun
-from dipeo_server.domains.execution.signals import CheckpointRequested, PersonSignal, Signal
+from dipeo_server.domains.execution.signals import (
+    CheckpointRequested,
+    PersonSignal,
+    ResumeRequested,
+    Signal,
+)
 from dipeo_server.domains.execution.state import ExecutionState, NodeState
+from dipeo_server.domains.execution.status import ExecutionStatus
 from dipeo_server.errors import ExecutionFinished
+
+FAILED_CODE: Final = "CHECKPOINT_FAILED"
+"""The failure of a run whose checkpoint could not be taken, where that is one."""
 
 _STEPS: Final = (
     NodeCompleted,
@@ -81,6 +98,32 @@ def told(state: ExecutionState, event: CheckpointSaved | CheckpointFailed) -> No
     state.unsaved = 0.0
     if isinstance(event, CheckpointSaved):
         state.checkpoint_at = event.at
+    elif state.ending is None:
+        _failed(state, event.message)
+
+
+def _failed(state: ExecutionState, message: str) -> None:
+    match state.checkpointing.on_failure:
+        case CheckpointFailurePolicy.PAUSE if not state.is_paused:
+            state.unkept = message
+        case CheckpointFailurePolicy.FAIL if not any(map(is_of_checkpoint, state.failures)):
+            state.failures.append(Failure(FAILED_CODE, message))  # Once, however many follow.
+
+
+def is_of_checkpoint(failure: Failure) -> bool:
+    """Is it that of a checkpoint, and of no node?"""
+    return failure.node is None and failure.code == FAILED_CODE
+
+
+# --- what follows from one that failed ----------------------------------------------------------
+
+
+def hold(state: ExecutionState) -> tuple[Event, ...]:
+    """The run waits for somebody where a state that should have been kept was not."""
+    if state.unkept is None:
+        return ()
+    paused, cause = ExecutionStatus.PAUSED, PauseCause.CHECKPOINT
+    return (ExecutionStatusChanged(state.status, paused, reason=state.unkept, cause=cause),)
 
 
 # --- when one is taken --------------------------------------------------------------------------
@@ -122,7 +165,10 @@ def _barrier_resolved(_: ExecutionState, __: Signal, told_of: Sequence[Recorded]
     return any(isinstance(each.event, BarrierResolved) for each in told_of)
 
 
-def _human_decision(_: ExecutionState, signal: Signal, __: Sequence[Recorded]) -> bool:
+def _human_decision(state: ExecutionState, signal: Signal, __: Sequence[Recorded]) -> bool:
+    is_pausing = state.checkpointing.on_failure is CheckpointFailurePolicy.PAUSE
+    if is_pausing and isinstance(signal, ResumeRequested):
+        return False  # It would fail as the last one did, and hold the run at once.
     return isinstance(signal, _OF_PEOPLE) and not getattr(signal, "is_by_parent", False)
 
 

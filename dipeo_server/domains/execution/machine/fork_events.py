@@ -8,6 +8,7 @@ from datetime import datetime
 
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import ExecutionForked, NodeOutputSet
+from dipeo_server.domains.execution.machine.checkpoints import is_of_checkpoint
 from dipeo_server.domains.execution.machine.steering_events import RUN_INDEX
 from dipeo_server.domains.execution.state import ExecutionState
 from dipeo_server.domains.execution.status import ExecutionStatus
@@ -21,6 +22,7 @@ def forked(state: ExecutionState, event: ExecutionForked, at: datetime) -> None:
     state.parent_id, state.parent = event.parent_id or event.origin, event.parent
     state.created_at, state.actor = at, event.actor
     state.early_decisions.clear()
+    _forget_unkept(state)
     _go_on(state, event.left_at, at)
     for index, waiting in state.waiting.items():
         if waiting.due_at is not None:
@@ -38,6 +40,12 @@ def _go_on(state: ExecutionState, left_at: datetime, at: datetime) -> None:
         state.status = ExecutionStatus.RUNNING
     state.busy_since = at if state.status is ExecutionStatus.RUNNING else None
     state.pause_reason = state.pause_cause = state.stepping = None
+
+
+def _forget_unkept(state: ExecutionState) -> None:
+    """Which states of its origin could not be kept is not the fork's matter: it keeps its own."""
+    state.unkept = None
+    state.failures = [each for each in state.failures if not is_of_checkpoint(each)]
 
 
 def output_replaced(state: ExecutionState, event: NodeOutputSet) -> None:

@@ -10,7 +10,7 @@ from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.checkpoint import StoredCheckpoint, TakenCheckpoint
 from dipeo_server.domains.execution.commands import Command, CommandKey
 from dipeo_server.domains.execution.delta import ReducerRegistry
-from dipeo_server.domains.execution.events import TERMINAL, Event, Recorded
+from dipeo_server.domains.execution.events import TERMINAL, CheckpointFailed, Event, Recorded
 from dipeo_server.domains.execution.ids import Seq
 from dipeo_server.domains.execution.machine.checkpointer import Checkpointer, LastCheckpoint
 from dipeo_server.domains.execution.machine.checkpoints import due
@@ -91,13 +91,11 @@ class ExecutionMachine:
         for signal in signals:
             decided = decide(self._state, signal, now=now, reducers=self._reducers)
             self._tell(decided, signal, now, recorded)
-        while self._state is not None and recorded:
-            events = settle(self._state)
-            if not events:
-                break
-            self._tell(events, signal, now, recorded)
+        self._rest(signal, now, recorded)
         if not (recorded and recorded[-1].is_terminal):
             self._save(signal, now, recorded)
+            if recorded and isinstance(recorded[-1].event, CheckpointFailed):
+                self._rest(None, now, recorded)
         return tuple(recorded)
 
     def taken(self) -> list[TakenCheckpoint]:
@@ -115,11 +113,23 @@ class ExecutionMachine:
         state.touched.clear()
         return changes
 
+    def _rest(self, signal: Signal | None, now: datetime, recorded: list[Recorded]) -> None:
+        """Settle until nothing more follows from the state; without a signal none is kept."""
+        while self._state is not None and recorded:
+            events = settle(self._state)
+            if not events:
+                break
+            self._tell(events, signal, now, recorded)
+
     def _tell(
-        self, events: Sequence[Event], signal: Signal, now: datetime, recorded: list[Recorded]
+        self,
+        events: Sequence[Event],
+        signal: Signal | None,
+        now: datetime,
+        recorded: list[Recorded],
     ) -> None:
         for event in events:
-            if isinstance(event, TERMINAL):
+            if signal is not None and isinstance(event, TERMINAL):
                 self._save(signal, now, recorded, event)
             recorded.append(self._record(event, now))
 

@@ -17,6 +17,7 @@ from dipeo_server.domains.execution.events import (
     NodeSkipped,
     ObservedError,
 )
+from dipeo_server.domains.execution.machine.checkpoints import hold
 from dipeo_server.domains.execution.machine.control import cancelled_waits
 from dipeo_server.domains.execution.machine.early import applied, closing
 from dipeo_server.domains.execution.machine.starting import start
@@ -122,6 +123,7 @@ def _failed(state: ExecutionState) -> ExecutionFailed:
 
 _RULES: tuple[Callable[[ExecutionState], tuple[Event, ...]], ...] = (
     _notices,
+    hold,
     step_over,
     _fail_fast,
     _end_when_stopped,

@@ -34,6 +34,7 @@ def status_changed(state: ExecutionState, event: ExecutionStatusChanged, at: dat
     state.pause_reason = event.reason if is_paused else None
     state.pause_cause = event.cause if is_paused else None
     state.holds += is_paused
+    state.unkept = None if is_paused else state.unkept
     state.stepping = event.step
     # A pause holds back due retries; leaving it lets their timers run again.
     state.touched.update(state.waiting)
@@ -46,6 +47,7 @@ def ended(
     _move(state, status, at)
     state.error = error
     state.ended_at = at
+    state.unkept = None
     state.touched.update(state.running, state.waiting)
 
 
