@@ -20,10 +20,14 @@ CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="dipeo"'}
 """What a client that is not authenticated is told to do."""
 
 WAIT_SECONDS_MAX: Final = 3_600
+FAILURES_NOTED_MAX: Final = 60
+"""Wrong tokens that are written down in a minute, wherever they come from: what nobody has let in
+must not fill the store. (More, if a single address may try as often.)"""
 
 _SCHEME: Final = "bearer"
 _PREFIX_BITS: Final = 64
 _UNKNOWN: Final = "unknown"
+_ALL: Final = ""
 
 
 class Authenticator:
@@ -34,6 +38,7 @@ class Authenticator:
         self._monotonic = services.monotonic
         most = services.limits.failed_authentications_per_minute
         self._failures = RateLimiter(Rate(most, 60.0))
+        self._noted = RateLimiter(Rate(max(most, FAILURES_NOTED_MAX), 60.0))
 
     async def principal(
         self, authorization: str | None, address: str | None = None, request_id: str = ""
@@ -63,7 +68,8 @@ class Authenticator:
             hint = f"Try again in {whole_seconds(wait)} s."
             raise RateLimited(message, retry_after=wait, hint=hint)
         self._failures.take(place, now)
-        if self._access is not None:
+        if self._access is not None and not self._noted.wait(_ALL, now):
+            self._noted.take(_ALL, now)
             # An id that nobody has given out may be a piece of some other secret.
             token_id = id_of(text)
             known = token_id is not None and self._access.has_known(token_id)

@@ -38,6 +38,7 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 PAGE_EVENTS: Final = 1_000
+ATTEMPT_CHARACTERS_MAX: Final = 500
 
 log = structlog.get_logger(__name__)
 
@@ -217,9 +218,9 @@ class OperationContext:
         self.revisions = OncePerKey(self._revision)
 
     def attempt(self, operation: str, target: str | None = None, key: str | None = None) -> Attempt:
-        """What whoever asks tries to do, as the audit tells it."""
+        """What whoever asks tries to do, as the audit tells it; what is too long is cut."""
         who, request_id = self.identity, self.connection.request_id
-        return Attempt(who.name, who.token_id, operation, request_id, target, key)
+        return Attempt(who.name, who.token_id, operation, request_id, _cut(target), _cut(key))
 
     def require(self, permission: Permission, what: str) -> None:
         """Raises Forbidden where whoever asks has not the permission that `what` needs."""
@@ -273,6 +274,13 @@ class OperationContext:
     async def _history(self, moment: tuple[ExecutionID, Seq]) -> History:
         """The folded log of a run, up to the state that is shown."""
         return fold(await read_log(self.runner, *moment))
+
+
+def _cut(text: str | None) -> str | None:
+    """What a client has chosen, whatever it is, in at most ATTEMPT_CHARACTERS_MAX characters."""
+    if text is None or len(text) <= ATTEMPT_CHARACTERS_MAX:
+        return text
+    return f"{text[: ATTEMPT_CHARACTERS_MAX - 1]}…"
 
 
 def forbidden(who: Principal, permission: Permission, what: str) -> Forbidden:

@@ -26,11 +26,16 @@ def idempotency_key(
         if attempt is None:
             return None
         return IdempotencyKey(context.principal, f"auto:{token_hex(16)}", mutation, "", attempt)
+    check_key(key)
+    same = request_hash(mutation, arguments)
+    return IdempotencyKey(context.principal, key, mutation, same, attempt)
+
+
+def check_key(key: str) -> None:
+    """Raises InvalidInput for a key that is empty or too long."""
     if not 1 <= len(key) <= KEY_CHARACTERS_MAX:
         message = f"`idempotencyKey` must have 1 to {KEY_CHARACTERS_MAX} characters."
         raise InvalidInput(message, field=("idempotencyKey",))
-    same = request_hash(mutation, arguments)
-    return IdempotencyKey(context.principal, key, mutation, same, attempt)
 
 
 def _attempt(

@@ -7,6 +7,7 @@ from typing import Annotated, TypeAlias
 import strawberry
 
 from dipeo_server.api.context import Info, OperationContext
+from dipeo_server.api.keys import check_key
 from dipeo_server.api.types.access import TokenInput, TokenPayload, token_of
 from dipeo_server.api.types.arguments import Key
 from dipeo_server.api.types.control_inputs import span_of
@@ -33,6 +34,8 @@ class TokenMutation:
         attempt = context.attempt("createToken", None, idempotency_key)
         try:
             access = _access(context)
+            if idempotency_key is not None:
+                check_key(idempotency_key)
             made = await access.create(_draft(input, context), attempt, idempotency_key)
         except REFUSALS as refusal:
             return TokenPayload(errors=[user_error(refusal, None, None)])

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from dipeo_server.api.auth import FAILURES_NOTED_MAX
+from dipeo_server.api.context import ATTEMPT_CHARACTERS_MAX, ApiLimits
 from dipeo_server.domains.access.tokens import token_text
 from dipeo_server.storage.verification import verify_store
 from tests.api.guarded import Guarded, guarded
@@ -118,6 +120,28 @@ async def test_admins_page_through_the_audit(base_dir: Path) -> None:
         assert seen == list(range(len(seen), 0, -1))
         assert len(seen) == 6  # Those five, and the making of the token.
         assert await admin.code('{ audit(after: "x") { nodes { at } } }') == "INVALID"
+
+
+async def test_wrong_tokens_from_everywhere_do_not_fill_the_audit(base_dir: Path) -> None:
+    async with guarded(base_dir, limits=ApiLimits(), monotonic=lambda: 1.0) as server:
+        for each in range(FAILURES_NOTED_MAX + 10):
+            headers = {"authorization": "Bearer wrong", "x-forwarded-for": f"10.0.0.{each}"}
+            answer = await server.live.http.get(server.live.url, headers=headers)
+            assert answer.status_code == 401
+        noted = [each for each in await server.audit() if each["did"] == "authenticate"]
+        assert [each["to"] for each in noted] == [
+            f"10.0.0.{each}" for each in range(FAILURES_NOTED_MAX)
+        ]
+
+
+async def test_of_long_ids_the_audit_keeps_the_beginning(base_dir: Path) -> None:
+    abort = "mutation ($id: ID!) { abortExecution(id: $id) { errors { code } } }"
+    async with guarded(base_dir) as server:
+        operator = await server.somebody("operator")
+        await operator.data(abort, id="x" * 100_000)
+        [entry] = await server.audit()
+        assert (entry["did"], entry["came"]) == ("abortExecution", "NOT_FOUND")
+        assert entry["to"] == "x" * (ATTEMPT_CHARACTERS_MAX - 1) + "…"
 
 
 async def test_without_tokens_there_is_nobody_to_write_down(live: Live) -> None:

@@ -331,6 +331,17 @@ async def test_a_key_makes_one_token(server: Guarded) -> None:
     assert other["errors"] == [{"code": "IDEMPOTENCY_MISMATCH"}]
 
 
+@pytest.mark.parametrize("key", ["", "k" * 256])
+async def test_a_key_that_makes_a_token_is_as_long_as_any_other(server: Guarded, key: str) -> None:
+    admin = await server.somebody("admin", "root")
+    make = """mutation($key: String!) { createToken(input: {name: "ci", role: VIEWER},
+        idempotencyKey: $key) { text errors { code field } } }"""
+    assert (await admin.data(make, key=key))["createToken"] == {
+        "text": None,
+        "errors": [{"code": "INVALID", "field": ["idempotencyKey"]}],
+    }
+
+
 @pytest.mark.parametrize("name", ["", " ann", "a" * 81, "a\nb", "Anonymous"])
 async def test_a_token_has_a_name_that_can_be_told(server: Guarded, name: str) -> None:
     admin = await server.somebody(Role.ADMIN)
