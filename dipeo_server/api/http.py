@@ -155,7 +155,11 @@ class HttpEndpoint:
                     operation_name=operation.wish.operation_name,
                     allowed_operation_types=allowed,
                 )
-        except (CannotGetOperationTypeError, InvalidOperationTypeError) as problem:
+        except CannotGetOperationTypeError as problem:
+            name = operation.wish.operation_name
+            missing = "no operation" if name is None else f"no operation named {name[:80]!r}"
+            raise Refused(400, VALIDATION_FAILED, f"The document has {missing}.") from problem
+        except InvalidOperationTypeError as problem:
             raise Refused(400, VALIDATION_FAILED, str(problem)) from problem
         except TimeoutError:
             message = f"The operation took longer than {self._limits.operation_seconds:g} seconds."

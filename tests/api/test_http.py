@@ -106,6 +106,7 @@ async def test_one_of_several_operations_must_be_named(live: Live) -> None:
     assert list(named.json()["data"]) == ["serverInfo"]
     unknown = await post(live, {"query": query, "operationName": "C"})
     assert (unknown.status_code, code_of(unknown)) == (400, "GRAPHQL_VALIDATION_FAILED")
+    assert unknown.json()["errors"][0]["message"] == "The document has no operation named 'C'."
 
 
 @pytest.mark.parametrize(
