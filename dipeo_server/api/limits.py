@@ -6,6 +6,7 @@ to the document even where what it stands for grows exponentially.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from graphql import (
     GraphQLError,
     InlineFragmentNode,
     IntValueNode,
+    ListValueNode,
     OperationDefinitionNode,
     OperationType,
     SelectionNode,
@@ -32,6 +34,9 @@ from dipeo_server.api.context import ApiLimits
 PAGE_DEFAULTS: Final[Mapping[str, int]] = {
     "executions": 20,
     "children": 20,
+    "diagrams": 20,
+    "revisions": 20,
+    "checkpoints": 20,
     "waitingBarriers": 20,
     "events": 100,
     "logs": 100,
@@ -39,6 +44,7 @@ PAGE_DEFAULTS: Final[Mapping[str, int]] = {
 }
 _WRAPPERS: Final = frozenset({"nodes", "edges", "node", "pageInfo"})
 _SIZES: Final = frozenset({"first", "last"})
+_LISTS: Final = frozenset({"ids"})
 
 
 @dataclass(slots=True)
@@ -129,11 +135,12 @@ class Measuring:
         )
 
     def _page(self, selected: FieldNode) -> int:
-        sizes = [
-            self._number(argument.value)
-            for argument in selected.arguments or ()
-            if argument.name.value in _SIZES
-        ]
+        sizes = []
+        for argument in selected.arguments or ():
+            if argument.name.value in _SIZES:
+                sizes.append(self._number(argument.value))
+            elif argument.name.value in _LISTS:
+                sizes.append(self._length(argument.value))
         given = [size for size in sizes if size is not None]
         return max(given) if given else PAGE_DEFAULTS.get(selected.name.value, 1)
 
@@ -144,7 +151,21 @@ class Measuring:
                 return max(0, int(digits))
             case VariableNode(name=name):
                 given = self.variables.get(name.value)
-                return max(0, given) if isinstance(given, int) else None
+                # A whole number may be written as 100.0, too.
+                if isinstance(given, int | float) and math.isfinite(given):
+                    return max(0, int(given))
+                return None
+            case _:
+                return None
+
+    def _length(self, value: object) -> int | None:
+        """How many values an argument stands for."""
+        match value:
+            case ListValueNode(values=values):
+                return len(values)
+            case VariableNode(name=name):
+                given = self.variables.get(name.value)
+                return len(given) if isinstance(given, list) else None
             case _:
                 return None
 
@@ -161,15 +182,17 @@ def excess(
         for definition in document.definitions
         if isinstance(definition, FragmentDefinitionNode)
     }
-    measuring = Measuring(fragments, variables)
+    meant = [
+        definition
+        for definition in document.definitions
+        if isinstance(definition, OperationDefinitionNode) and _is_meant(definition, operation_name)
+    ]
+    measuring = Measuring(fragments, {**_defaults(meant), **variables})
     try:
-        for definition in document.definitions:
-            if isinstance(definition, OperationDefinitionNode) and _is_meant(
-                definition, operation_name
-            ):
-                found = _excess_of(definition, measuring, limits)
-                if found is not None:
-                    return found
+        for operation in meant:
+            found = _excess_of(operation, measuring, limits)
+            if found is not None:
+                return found
     except RecursionError:
         return too_much("The document is nested too deeply.")
     return None
@@ -204,6 +227,21 @@ def too_much(message: str) -> GraphQLError:
 
 def _is_meant(operation: OperationDefinitionNode, name: str | None) -> bool:
     return name is None or (operation.name is not None and operation.name.value == name)
+
+
+def _defaults(operations: Sequence[OperationDefinitionNode]) -> dict[str, Any]:
+    """The numbers and lists that variables stand for where none are given."""
+    found: dict[str, Any] = {}
+    for operation in operations:
+        for variable in operation.variable_definitions or ():
+            match variable.default_value:
+                case IntValueNode(value=digits) if len(digits) < 12:
+                    found[variable.variable.name.value] = int(digits)
+                case ListValueNode(values=values):
+                    found[variable.variable.name.value] = list(values)
+                case _:
+                    pass
+    return found
 
 
 def _excess_of(

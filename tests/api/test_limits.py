@@ -1,12 +1,13 @@
 """How operations are measured, and how long measuring takes."""
 
 import time
+from pathlib import Path
 
 import pytest
-from graphql import parse
+from graphql import GraphQLObjectType, build_schema, parse
 
 from dipeo_server.api.context import ApiLimits
-from dipeo_server.api.limits import Measure, Measuring, excess
+from dipeo_server.api.limits import PAGE_DEFAULTS, Measure, Measuring, excess
 
 LIMITS = ApiLimits()
 
@@ -57,6 +58,40 @@ def test_the_size_of_a_page_may_come_in_a_variable() -> None:
     assert refusal(query, n=100) is not None
     assert refusal(query) is None
     assert refusal(query, n="many") is None
+
+
+def test_the_size_of_a_page_may_be_the_default_of_a_variable() -> None:
+    query = (
+        "query Q($n: Int = 100) { executions(first: $n) { nodes { logs(first: $n) { nodes { a } }"
+        " } } } query Other($n: Int = 1) { a }"
+    )
+    assert refusal(query, "Q") is not None
+    assert refusal(query, "Other") is None
+    assert refusal(query, "Q", n=10) is None
+    assert refusal(query, "Q", n=100.0) is not None
+
+
+def test_several_things_by_their_ids_count_as_so_many() -> None:
+    events = "{ ... on ExecutionState { events(first: 1000) { nodes { sequence } } } }"
+    assert refusal(f'{{ nodes(ids: ["a"]) {events} }}') is None
+    assert refusal(f'{{ nodes(ids: ["a", "b", "c", "d", "e", "f"]) {events} }}') is not None
+    query = f"query ($ids: [ID!]!) {{ nodes(ids: $ids) {events} }}"
+    assert refusal(query, ids=["a"]) is None
+    assert refusal(query, ids=["a"] * 6) is not None
+    query = f'query ($ids: [ID!]! = ["a", "b", "c", "d", "e", "f"]) {{ nodes(ids: $ids) {events} }}'
+    assert refusal(query) is not None
+
+
+def test_every_field_with_pages_has_a_default_to_be_counted_by() -> None:
+    schema = build_schema((Path(__file__).parents[2] / "schema.graphql").read_text())
+    paged = {
+        name
+        for type_ in schema.type_map.values()
+        if isinstance(type_, GraphQLObjectType)
+        for name, each in type_.fields.items()
+        if {"first", "last"} & each.args.keys()
+    }
+    assert paged == PAGE_DEFAULTS.keys()
 
 
 def test_a_page_without_a_size_counts_with_its_default() -> None:
