@@ -23,7 +23,7 @@ from dipeo_server.api.context import ApiServices, Connection
 from dipeo_server.api.event_stream import EventStream, next_event
 from dipeo_server.api.graphql_request import GraphQLRequest, Refused, malformed, read_request
 from dipeo_server.api.guard import is_host_allowed, is_origin_allowed
-from dipeo_server.api.masking import VALIDATION_FAILED, public_error
+from dipeo_server.api.masking import VALIDATION_FAILED, no_operation, public_error
 from dipeo_server.api.negotiation import (
     EVENT_STREAM,
     GRAPHQL_JSON,
@@ -156,9 +156,8 @@ class HttpEndpoint:
                     allowed_operation_types=allowed,
                 )
         except CannotGetOperationTypeError as problem:
-            name = operation.wish.operation_name
-            missing = "no operation" if name is None else f"no operation named {name[:80]!r}"
-            raise Refused(400, VALIDATION_FAILED, f"The document has {missing}.") from problem
+            message = no_operation(operation.wish.operation_name)
+            raise Refused(400, VALIDATION_FAILED, message) from problem
         except InvalidOperationTypeError as problem:
             raise Refused(400, VALIDATION_FAILED, str(problem)) from problem
         except TimeoutError:

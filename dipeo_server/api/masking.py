@@ -37,13 +37,21 @@ def public_error(error: GraphQLError) -> GraphQLError:
             return _coded(error, "The document is nested too deeply.", code="LIMIT_EXCEEDED")
         case GraphQLSyntaxError():
             return _coded(error, error.message, code=PARSE_FAILED)
-        case InvalidOperationTypeError() | CannotGetOperationTypeError():
+        case CannotGetOperationTypeError(operation_name=name):
+            return _coded(error, no_operation(name), code=VALIDATION_FAILED)
+        case InvalidOperationTypeError():
             return _coded(error, error.message, code=VALIDATION_FAILED)
         case GraphQLError():
             # The document is valid, so it is about variables, or an argument that they give.
             return _coded(error, error.message, code=BAD_INPUT)
         case _:
             return _masked(error, cause)
+
+
+def no_operation(name: str | None) -> str:
+    """What is said where a document does not have the operation that is meant."""
+    missing = "no operation" if name is None else f"no operation named {name[:80]!r}"
+    return f"The document has {missing}."
 
 
 def _cause(error: GraphQLError) -> Exception:
