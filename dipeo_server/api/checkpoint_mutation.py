@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, TypeAlias
 
 import strawberry
@@ -15,7 +16,8 @@ from dipeo_server.api.types.payloads import CheckpointPayload, DeleteCheckpoints
 from dipeo_server.api.types.problems import REFUSALS
 from dipeo_server.domains.execution.checkpoint import place_of
 from dipeo_server.domains.execution.checkpoint_store import CheckpointStore
-from dipeo_server.domains.execution.events import CheckpointFailed, CheckpointSaved
+from dipeo_server.domains.execution.events import CheckpointFailed, Recorded
+from dipeo_server.domains.execution.history import checkpoint_told
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.runner import Accepted
 from dipeo_server.domains.execution.signals import CheckpointRequested
@@ -101,11 +103,14 @@ async def _forget(kept: CheckpointStore, run: ExecutionID, at: Seq) -> int:
 async def _told(info: Info, accepted: Accepted) -> Checkpoint:
     """The checkpoint that the log tells of there. Raises InvalidState, NotFound."""
     about = accepted.execution_id
-    events = await info.context.runner.read_events(about, after=Seq(accepted.sequence - 1), limit=1)
-    event = events[0].event if events else None
+
+    async def read(after: Seq, limit: int) -> Sequence[Recorded]:
+        return await info.context.runner.read_events(about, after=after, limit=limit)
+
+    event = await checkpoint_told(read, accepted.sequence)
     if isinstance(event, CheckpointFailed):
         raise InvalidState(f"No checkpoint could be taken: {event.message}")
-    if isinstance(event, CheckpointSaved):
+    if event is not None:
         found = await find_checkpoint(info.context, event.checkpoint_id)
         if found is not None:
             return found

@@ -19,7 +19,7 @@ from dipeo_server.api.graph_changing import GraphMutations
 from dipeo_server.api.sources import Source, resolve
 from dipeo_server.api.token_mutation import TokenMutation
 from dipeo_server.api.types.arguments import Key
-from dipeo_server.api.types.checkpoints import policy_from
+from dipeo_server.api.types.checkpoints import policy_from, settings_from
 from dipeo_server.api.types.control_inputs import breakpoints_of, budget_of, initial_of
 from dipeo_server.api.types.described import mutation, object_type
 from dipeo_server.api.types.inputs import RunDiagramInput, variables_of
@@ -96,5 +96,6 @@ def _request(given: RunDiagramInput, source: Source, principal: str) -> StartExe
         breakpoints=breakpoints_of(breakpoints, diagram, (*_INPUT, "breakpoints")),
         budget=budget_of(given.max_tokens, given.max_time, _INPUT),
         checkpoints=policy_from(given.checkpoint_policy),
+        checkpointing=settings_from(given.checkpoint_failure),
         initial=initial_of(given.initial_state, diagram, (*_INPUT, "initialState")),
     )

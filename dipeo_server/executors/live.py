@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -11,12 +11,12 @@ from typing import Any, Final, TypeAlias
 from dipeo_server.domains.execution.checkpoint import Checkpoint
 from dipeo_server.domains.execution.events import (
     CheckpointFailed,
-    CheckpointSaved,
     Event,
     ExecutionStatusChanged,
     PauseCause,
     Recorded,
 )
+from dipeo_server.domains.execution.history import checkpoint_told
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import StateStore
 from dipeo_server.domains.execution.runner import Accepted, StartExecution
@@ -27,7 +27,15 @@ from dipeo_server.errors import ConcurrentAppend, ExecutionFinished, InvalidStat
 from dipeo_server.executors.hosting import Hosting
 from dipeo_server.runtime.local import LocalRunner
 
-LIMITS: Final = frozenset({PauseCause.MAX_STEPS, PauseCause.MAX_TOKENS, PauseCause.MAX_SECONDS})
+LIMITS: Final = frozenset(
+    {
+        PauseCause.MAX_STEPS,
+        PauseCause.MAX_TOKENS,
+        PauseCause.MAX_SECONDS,
+        PauseCause.CHECKPOINT,
+    }
+)
+"""What ends a run of an executor that would else be held, with nobody to let it go on."""
 
 _kept: Final[set[asyncio.Task[ExecutionView]]] = set()
 """Runs go on whether or not anybody holds on to their streams and handles."""
@@ -115,23 +123,26 @@ class LiveRun:
     async def checkpoint(self) -> Checkpoint:
         """Keep the state as it is. Raises ExecutionFinished, InvalidState, StorageError."""
         place = (await self.signal(CheckpointRequested())).sequence
-        for recorded in await self._store.read(self.id, after=Seq(place - 1), limit=1):
-            event = recorded.event
-            if isinstance(event, CheckpointFailed):
-                raise InvalidState(f"No checkpoint could be taken: {event.message}")
-            if isinstance(event, CheckpointSaved):
-                found = await self._store.checkpoints.find(self.id, event.at)
-                if found is not None:
-                    return found
+        event = await checkpoint_told(self._read, place)
+        if isinstance(event, CheckpointFailed):
+            raise InvalidState(f"No checkpoint could be taken: {event.message}")
+        found = None if event is None else await self._store.checkpoints.find(self.id, event.at)
+        if found is not None:
+            return found
         raise NotFound(f"The checkpoint of {self.id!r} at {place} is not there any more.")
 
+    async def _read(self, after: Seq, limit: int) -> Sequence[Recorded]:
+        return await self._store.read(self.id, after=after, limit=limit)
+
     async def ended_within_limits(self) -> tuple[ExecutionView, PauseCause | None]:
-        """The run once it has ended, and the limit at which it was ended, if it reached one."""
+        """The run once it has ended, and what it was ended for where it would have been held."""
         async with aclosing(self.events()) as events:
             async for recorded in events:
                 limit = limit_reached(recorded.event)
                 if limit is not None:
-                    return await self.stop(f"limit reached: {limit}"), limit
+                    found = await self.stop(words_for(limit))
+                    # What ran may have been the last: then nothing had to be ended.
+                    return found, limit if found.status is ExecutionStatus.ABORTED else None
         return await self.ended(), None
 
     async def stop(self, reason: str) -> ExecutionView:
@@ -153,8 +164,15 @@ async def _never_mind(
         await LiveRun(*begun.result(), store, task).stop("its start was cancelled")
 
 
+def words_for(limit: PauseCause) -> str:
+    """Why a run was ended that would have been held."""
+    if limit is PauseCause.CHECKPOINT:
+        return "no checkpoint could be taken"
+    return f"limit reached: {limit}"
+
+
 def limit_reached(event: Event) -> PauseCause | None:
-    """The limit at which a run pauses with this event, or None."""
+    """What a run is held for with this event where nobody would let it go on, or None."""
     match event:
         case ExecutionStatusChanged(after=ExecutionStatus.PAUSED, cause=cause) if cause in LIMITS:
             return cause

@@ -14,8 +14,10 @@ from dipeo_server.api.types.paging import Node
 from dipeo_server.domains.execution.checkpoint import (
     PRESETS,
     Checkpoint,
+    CheckpointFailurePolicy,
     CheckpointPolicy,
     CheckpointPreset,
+    CheckpointSettings,
     CheckpointTrigger,
     policy_of,
 )
@@ -76,6 +78,11 @@ def policy_from(given: CheckpointPolicyInput | None) -> CheckpointPolicy:
     if given.preset:
         return PRESETS[given.preset]
     return policy_of(frozenset(given.triggers or ()))
+
+
+def settings_from(on_failure: CheckpointFailurePolicy | None) -> CheckpointSettings:
+    """The settings of a run; nothing = CONTINUE."""
+    return CheckpointSettings(on_failure=on_failure or CheckpointFailurePolicy.CONTINUE)
 
 
 @dataclass(frozen=True, slots=True)

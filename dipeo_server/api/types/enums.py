@@ -11,7 +11,11 @@ from strawberry.types.enum import has_enum_definition
 
 from dipeo_server.domains.diagram.executable import AfterCrash, EdgeKind, FanOut, JoinPolicy
 from dipeo_server.domains.diagram.problem import Severity
-from dipeo_server.domains.execution.checkpoint import CheckpointPreset, CheckpointTrigger
+from dipeo_server.domains.execution.checkpoint import (
+    CheckpointFailurePolicy,
+    CheckpointPreset,
+    CheckpointTrigger,
+)
 from dipeo_server.domains.execution.envelope import ContentType
 from dipeo_server.domains.execution.events import BarrierAction, Durability, ErrorStrategy
 from dipeo_server.domains.execution.graph_groups import GroupKind
@@ -219,6 +223,17 @@ describe(
         ),
         CheckpointTrigger.EVERY_STEP: "A node has ended.",
         CheckpointTrigger.EXECUTION_COMPLETED: "The run is about to end, however.",
+    },
+)
+describe(
+    CheckpointFailurePolicy,
+    "What a checkpoint that could not be taken does to its run.",
+    {
+        CheckpointFailurePolicy.CONTINUE: "Nothing: the log has everything.",
+        CheckpointFailurePolicy.PAUSE: "It pauses; `resumeExecution` goes on without it.",
+        CheckpointFailurePolicy.FAIL: (
+            "It fails with CHECKPOINT_FAILED, as its `errorStrategy` has it for failures of nodes."
+        ),
     },
 )
 describe(

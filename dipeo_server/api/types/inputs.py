@@ -18,6 +18,7 @@ from dipeo_server.api.types.enums import DiagramFormat
 from dipeo_server.api.types.node_types import NodeType, type_of_name
 from dipeo_server.domains.diagram.executable import EdgeKind, FanOut, JoinPolicy
 from dipeo_server.domains.diagram.spec import NodeSpec
+from dipeo_server.domains.execution.checkpoint import CheckpointFailurePolicy
 from dipeo_server.domains.execution.diagram_store import DiagramQuery
 from dipeo_server.domains.execution.envelope import ContentType
 from dipeo_server.domains.execution.events import Durability, ErrorStrategy
@@ -154,6 +155,10 @@ class RunDiagramInput:
     )
     checkpoint_policy: CheckpointPolicyInput | None = strawberry.field(
         default=None, description="When checkpoints are taken; null = the preset CONSERVATIVE."
+    )
+    checkpoint_failure: CheckpointFailurePolicy | None = strawberry.field(
+        default=CheckpointFailurePolicy.CONTINUE,
+        description="What becomes of it where a checkpoint cannot be taken.",
     )
     error_strategy: ErrorStrategy | None = strawberry.field(
         default=ErrorStrategy.FAIL_FAST,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import (
+    CheckpointFailed,
+    CheckpointSaved,
     DiagramMutated,
     ExecutionStarted,
     NodeCompleted,
@@ -22,6 +24,11 @@ from dipeo_server.domains.execution.ids import Seq
 from dipeo_server.domains.execution.machine.evolve import begin, evolve
 from dipeo_server.domains.execution.machine.variables import is_before
 from dipeo_server.domains.execution.state import ExecutionState
+
+ReadPage: TypeAlias = Callable[[Seq, int], Awaitable[Sequence[Recorded]]]
+"""At most so many events of a log, behind that one."""
+
+_PAGE: Final = 100
 
 
 class HistoryKind(StrEnum):
@@ -53,6 +60,18 @@ class HistoryEntry:
     def key(self) -> str:
         """`variables.x` or `outputs.a`: a variable and a node may have one name."""
         return f"{self.kind.value}.{self.name}"
+
+
+async def checkpoint_told(read: ReadPage, upto: Seq) -> CheckpointSaved | CheckpointFailed | None:
+    """The newest event about a checkpoint up to there: what a failed one led to lies behind it."""
+    last = upto
+    while last > 0:
+        first = Seq(max(0, last - _PAGE))
+        for recorded in reversed(await read(first, last - first)):
+            if isinstance(recorded.event, CheckpointSaved | CheckpointFailed):
+                return recorded.event
+        last = first
+    return None
 
 
 def state_at(log: Iterable[Recorded], sequence: Seq) -> ExecutionState:
