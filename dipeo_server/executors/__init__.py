@@ -5,6 +5,7 @@ from __future__ import annotations
 from dipeo_server.domains.diagram.problem import DiagramInvalid, DiagramProblem
 from dipeo_server.domains.execution.checkpoint import (
     Checkpoint,
+    CheckpointFailurePolicy,
     CheckpointPreset,
     CheckpointScore,
     CheckpointTrigger,
@@ -118,6 +119,7 @@ __all__ = [
     "Cell",
     "Checkpoint",
     "CheckpointFailed",
+    "CheckpointFailurePolicy",
     "CheckpointPreset",
     "CheckpointSaved",
     "CheckpointScore",

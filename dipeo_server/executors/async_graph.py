@@ -10,15 +10,17 @@ from typing import Any, Final
 import structlog
 
 from dipeo_server.domains.diagram.problem import DiagramProblem
-from dipeo_server.domains.execution.events import ErrorStrategy, GivenOutput
+from dipeo_server.domains.execution.checkpoint import CheckpointFailurePolicy
+from dipeo_server.domains.execution.events import ErrorStrategy, GivenOutput, PauseCause
 from dipeo_server.domains.execution.ids import ExecutionID
+from dipeo_server.domains.execution.machine.checkpoints import FAILED_CODE
 from dipeo_server.domains.execution.ports import StateStore
 from dipeo_server.domains.execution.runner import StartExecution
 from dipeo_server.errors import InvalidInput, InvalidState
 from dipeo_server.executors.functions import NodeFunction, as_node_type
 from dipeo_server.executors.handle import RunHandle
 from dipeo_server.executors.hosting import Hosting
-from dipeo_server.executors.keeping import Policy, policy_for
+from dipeo_server.executors.keeping import Policy, policy_for, settings_of
 from dipeo_server.executors.live import LiveRun
 from dipeo_server.executors.results import NodeResult, RunResults, given_outputs, results_of
 from dipeo_server.executors.secret_values import Secrets
@@ -46,7 +48,8 @@ class AsyncGraphExecutor:
     read them in `call.secrets`, and they are kept nowhere; `variables` are for everything else.
     `initial_state` has results of an earlier run: what was completed and has not changed since is
     not run again. A `store` keeps the run; without one it is forgotten with the executor. `policy`
-    says when its state is kept: a preset or triggers, None = CONSERVATIVE, and none in memory.
+    says when its state is kept: a preset or triggers, None = CONSERVATIVE, and none in memory;
+    `checkpoint_failure` what becomes of the run where it cannot be kept.
     """
 
     def __init__(  # noqa: PLR0913 - every option but the graph is keyword-only.
@@ -64,6 +67,7 @@ class AsyncGraphExecutor:
         run_orphans: bool = False,
         store: StateStore | None = None,
         policy: Policy = None,
+        checkpoint_failure: CheckpointFailurePolicy | str = CheckpointFailurePolicy.CONTINUE,
         base_dir: Path | str = ".",
         emit_patience: float = 5.0,
     ) -> None:
@@ -93,6 +97,7 @@ class AsyncGraphExecutor:
             execution_id=self.thread_id,
             initial=initial,
             checkpoints=policy_for(policy, self._hosting.store),
+            checkpointing=settings_of(checkpoint_failure),
         )
         self._emit = emit_event
         self._patience = emit_patience
@@ -126,8 +131,10 @@ class AsyncGraphExecutor:
                 await self._finish(telling)
         results = await results_of(found, self._hosting.store)
         if limit is not None:
-            message = f"The run reached its limit and was ended: {limit}."
-            results.error = {"code": limit.name, "message": message, "node": None}
+            code, message = limit.name, f"The run reached its limit and was ended: {limit}."
+            if limit is PauseCause.CHECKPOINT:
+                code, message = FAILED_CODE, "The run was ended: no checkpoint could be taken."
+            results.error = {"code": code, "message": message, "node": None}
         return results
 
     async def _finish(self, telling: asyncio.Task[None]) -> None:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from dipeo_server.domains.execution.checkpoint import DELTAS_MAX, CheckpointScore
+from dipeo_server.domains.execution.checkpoint import (
+    DELTAS_MAX,
+    CheckpointFailurePolicy,
+    CheckpointScore,
+)
 from dipeo_server.domains.execution.delta import ReducerRegistry
+from dipeo_server.domains.execution.events import PauseCause
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import StateStore
 from dipeo_server.domains.execution.runner import StartExecution
@@ -80,7 +86,8 @@ class GraphExecutor:
 
     `max_steps` bounds how many nodes a run may enter. Without a `store` runs are kept in memory.
     `policy` says when they take checkpoints: a preset or triggers, None = CONSERVATIVE, and none in
-    memory. Behind `delta_compact_threshold` differences the next one is a whole state.
+    memory. Behind `delta_compact_threshold` differences the next one is a whole state. Where one
+    cannot be taken, `checkpoint_failure` says what becomes of the run.
     """
 
     def __init__(
@@ -91,6 +98,7 @@ class GraphExecutor:
         policy: Policy = None,
         *,
         delta_compact_threshold: int = DELTAS_MAX,
+        checkpoint_failure: CheckpointFailurePolicy | str = CheckpointFailurePolicy.CONTINUE,
     ) -> None:
         """Raises InvalidInput for a limit below 1, and a policy that there is not."""
         if max_steps < 1:
@@ -100,7 +108,7 @@ class GraphExecutor:
         self._store = store
         self._reducers: dict[str, str] = {}
         self._functions: dict[str, Reduce] = {}
-        self._settings = settings_of(CheckpointScore(), delta_compact_threshold)
+        self._settings = settings_of(checkpoint_failure, delta_compact_threshold)
         self.set_policy(policy)
 
     def set_graph(self, graph: Graph) -> None:
@@ -120,7 +128,7 @@ class GraphExecutor:
 
     def set_checkpoint_score(self, score: CheckpointScore) -> None:
         """Let the trigger ADAPTIVE weigh so what runs do that begin from now on."""
-        self._settings = settings_of(score, self._settings.deltas_max)
+        self._settings = replace(self._settings, score=score)
 
     def register_reducer(self, key: str, reducer: str | Reduce) -> None:
         """Let a key's values meet so, in runs that begin from now on: by name, or by a function.
@@ -159,8 +167,8 @@ class GraphExecutor:
         try:
             return await GraphHandle(run).result()
         except GraphCancelled as error:
-            if limit is None:
-                raise
+            if limit in (None, PauseCause.CHECKPOINT):
+                raise  # It tells what it was cancelled for.
             raise StepsExceeded(self.max_steps, error.run) from None
 
     async def execute_stream(self, state: Mapping[str, Any] | None = None) -> GraphExecution:

@@ -10,9 +10,9 @@ from dipeo_server.domains.diagram.nearest import listed
 from dipeo_server.domains.execution.checkpoint import (
     DELTAS_MAX,
     PRESETS,
+    CheckpointFailurePolicy,
     CheckpointPolicy,
     CheckpointPreset,
-    CheckpointScore,
     CheckpointSettings,
     CheckpointTrigger,
     policy_of,
@@ -40,19 +40,22 @@ def policy_for(given: Policy, store: StateStore) -> CheckpointPolicy:
     return policy_of(frozenset(_named(CheckpointTrigger, each) for each in given))
 
 
-def settings_of(score: CheckpointScore, delta_compact_threshold: int) -> CheckpointSettings:
-    """The settings of a run. Raises InvalidInput for less than no differences."""
+def settings_of(
+    on_failure: CheckpointFailurePolicy | str, delta_compact_threshold: int = DELTAS_MAX
+) -> CheckpointSettings:
+    """The settings of a run. Raises InvalidInput for less than no differences, and wrong names."""
+    policy = _named(CheckpointFailurePolicy, on_failure, "checkpoint_failure")
     if delta_compact_threshold < 0:
         message = "delta_compact_threshold must be at least 0."
         hint = f"Behind so many differences a whole state is kept; usually {DELTAS_MAX}."
         raise InvalidInput(message, field=("delta_compact_threshold",), hint=hint)
-    return CheckpointSettings(score, delta_compact_threshold)
+    return CheckpointSettings(deltas_max=delta_compact_threshold, on_failure=policy)
 
 
-def _named(kind: type[_Member], name: str) -> _Member:
+def _named(kind: type[_Member], name: str, field: str = "policy") -> _Member:
     try:
         return kind(name.upper())
     except (ValueError, AttributeError):
         message = f"There is no {kind.__name__} {name!r}."
         hint = f"There are {listed([str(each) for each in kind])}."
-        raise InvalidInput(message, field=("policy",), hint=hint) from None
+        raise InvalidInput(message, field=(field,), hint=hint) from None
