@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 from urllib.parse import urlsplit
 
 from strawberry.http.websocket_origin import is_same_origin, normalize_origin
+
+_OWN_SITES: Final = frozenset({"none", "same-origin"})
+"""What browsers say of the page behind a request that is our own, or none at all."""
 
 
 def is_host_allowed(headers: Mapping[str, str], allowed: frozenset[str] | None) -> bool:
@@ -22,7 +26,10 @@ def is_host_allowed(headers: Mapping[str, str], allowed: frozenset[str] | None) 
 def is_origin_allowed(headers: Mapping[str, str], allowed: frozenset[str] = frozenset()) -> bool:
     """Was the request made by a page of this host or an allowed origin, or by no page at all?"""
     origin = headers.get("origin")
-    if origin is None or is_same_origin(origin, headers.get("host")):
+    if origin is None:
+        # What a page loads like a picture, or links to, is sent without its origin.
+        return headers.get("sec-fetch-site", "none") in _OWN_SITES
+    if is_same_origin(origin, headers.get("host")):
         return True
     if normalize_origin(origin) is None:
         return False

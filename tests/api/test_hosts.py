@@ -88,6 +88,18 @@ async def test_a_page_of_the_server_itself_is_answered(server: Guarded) -> None:
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize(
+    "site, status", [("none", 200), ("same-origin", 200), ("same-site", 403), ("cross-site", 403)]
+)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_other_pages_load_is_refused_also_without_their_origin(
+    server: Guarded, site: str, status: int
+) -> None:
+    headers = {**server.headers, "sec-fetch-site": site}
+    answer = await server.live.http.get(server.live.url, params=ME, headers=headers)
+    assert answer.status_code == status
+
+
 async def test_any_host_may_be_allowed(base_dir: Path) -> None:
     async with guarded(base_dir, allowed_hosts=["*"]) as found:
         somebody = await found.somebody("viewer")
