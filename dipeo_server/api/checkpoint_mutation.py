@@ -15,7 +15,7 @@ from dipeo_server.api.types.execution import Checkpoint, find_checkpoint
 from dipeo_server.api.types.payloads import CheckpointPayload, DeleteCheckpointsPayload
 from dipeo_server.api.types.problems import REFUSALS
 from dipeo_server.domains.execution.checkpoint import place_of
-from dipeo_server.domains.execution.checkpoint_store import CheckpointStore
+from dipeo_server.domains.execution.checkpoint_store import CheckpointChoice
 from dipeo_server.domains.execution.events import CheckpointFailed, Recorded
 from dipeo_server.domains.execution.history import checkpoint_told
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
@@ -53,29 +53,39 @@ class CheckpointMutation:
 
     @mutation
     async def delete_checkpoints(
-        self, info: Info, execution_id: ExecutionArgument, ids: Ids = None, keep: Keep = None
+        self,
+        info: Info,
+        execution_id: ExecutionArgument,
+        ids: Ids = None,
+        keep: Keep = None,
+        idempotency_key: Key = None,
     ) -> DeleteCheckpointsPayload:
         """Delete checkpoints of a run: those with these ids, or all but the newest ones.
 
         Nothing changes by it but how long it takes to come back to a long log. To delete what is
         deleted already is no error, and deletes nothing.
         """
-        call = Call(info, "deleteCheckpoints", {}, None, execution_id)
+        arguments = {"executionId": execution_id, "ids": ids, "keep": keep}
+        call = Call(info, "deleteCheckpoints", arguments, idempotency_key, execution_id)
         try:
-            run = (await call.run()).id
-            kept = info.context.runner.checkpoints
-            if ids is None:
-                return DeleteCheckpointsPayload(
-                    deleted_count=await kept.prune(run, keep=_checked(keep))
-                )
-            if keep is not None:
-                message = "Either `ids` or `keep` says which ones are deleted."
-                raise InvalidInput(message, field=("keep",))
-            places = [_place(run, id_) for id_ in ids]
-            count = sum([await _forget(kept, run, place) for place in places])
-            return DeleteCheckpointsPayload(deleted_count=count)
+            run = ExecutionID(execution_id)
+            choice = _choice(run, ids, keep)
+            accepted = await info.context.runner.delete_checkpoints(run, choice, call.key())
         except REFUSALS as refusal:
             return DeleteCheckpointsPayload(errors=[await call.problem(refusal)])
+        return DeleteCheckpointsPayload(deleted_count=accepted.deleted)
+
+
+def _choice(
+    run: ExecutionID, ids: Sequence[strawberry.ID] | None, keep: int | None
+) -> CheckpointChoice:
+    """Which ones are deleted. Raises InvalidInput, NotFound."""
+    if ids is None:
+        return CheckpointChoice(keep=_checked(keep))
+    if keep is not None:
+        message = "Either `ids` or `keep` says which ones are deleted."
+        raise InvalidInput(message, field=("keep",))
+    return CheckpointChoice(tuple(_place(run, id_) for id_ in ids))
 
 
 def _checked(keep: int | None) -> int:
@@ -90,14 +100,6 @@ def _place(run: ExecutionID, id_: str) -> Seq:
     if place is None or place[0] != run:
         raise NotFound(f"{id_!r} is no checkpoint of {run}.")
     return place[1]
-
-
-async def _forget(kept: CheckpointStore, run: ExecutionID, at: Seq) -> int:
-    try:
-        await kept.delete(run, at)
-    except NotFound:
-        return 0
-    return 1
 
 
 async def _told(info: Info, accepted: Accepted) -> Checkpoint:

@@ -12,9 +12,7 @@ from dipeo_server.cli.remote import Change, Document, Remote, Told, carry_out, c
 _FIELDS: Final = "id sequence trigger createdAt sizeBytes contentHash graphHash nextNode"
 
 SAVE: Final = Change("saveCheckpoint", {"executionId": "ID!"}, f"checkpoint {{ {_FIELDS} }}")
-DELETE: Final = Change(
-    "deleteCheckpoints", {"executionId": "ID!", "keep": "Int"}, "deletedCount", has_key=False
-)
+DELETE: Final = Change("deleteCheckpoints", {"executionId": "ID!", "keep": "Int"}, "deletedCount")
 CHECKPOINTS: Final = f"""
 query Checkpoints($id: ID!, $after: String) {{
   execution(id: $id) {{

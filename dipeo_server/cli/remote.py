@@ -134,23 +134,19 @@ _COMMANDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A mutation: its name, its arguments as GraphQL types, and what is asked of its payload.
-
-    One that may be repeated as it is has no key.
-    """
+    """A mutation: its name, its arguments as GraphQL types, and what is asked of its payload."""
 
     name: str
     types: Mapping[str, str]
     payload: str
-    has_key: bool = True
 
     def document(self, variables: Mapping[str, Any]) -> str:
         """Only what is given is named: the server's own defaults hold for the rest."""
         given = {name: kind for name, kind in self.types.items() if name in variables}
-        declared = ", ".join(f"${name}: {kind}" for name, kind in given.items())
-        passed = ", ".join(f"{name}: ${name}" for name in given)
-        if self.has_key:
-            declared, passed = f"{declared}, $key: String", f"{passed}, idempotencyKey: $key"
+        declared = ", ".join(
+            f"${name}: {kind}" for name, kind in {**given, "key": "String"}.items()
+        )
+        passed = ", ".join([*(f"{name}: ${name}" for name in given), "idempotencyKey: $key"])
         asked = f"{self.payload} errors {{ {_USER_ERROR} }}"
         return f"mutation({declared}) {{ {self.name}({passed}) {{ {asked} }} }}"
 
@@ -159,9 +155,7 @@ async def change(
     client: GraphQLClient, remote: Remote, wanted: Change, variables: Mapping[str, Any]
 ) -> Document:
     """The payload of a mutation. Raises Refused, RequestRefused, ServerUnreachable."""
-    given = dict(variables)
-    if wanted.has_key:
-        given["key"] = remote.key or uuid.uuid4().hex
+    given = {**variables, "key": remote.key or uuid.uuid4().hex}
     payload: Document = (await client.execute(wanted.document(variables), given))[wanted.name]
     for error in payload["errors"]:
         raise _refusal(error)

@@ -1,14 +1,16 @@
-"""Deleting executions: whole families that have ended, once nothing in this process serves them."""
+"""Deleting: families of executions that have ended and are not served, and checkpoints of any."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
 
+from dipeo_server.domains.execution.checkpoint_store import CheckpointChoice
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import Clock, StateStore
 from dipeo_server.domains.execution.runner import Accepted, IdempotencyKey
-from dipeo_server.runtime.keys import keyed_answer
+from dipeo_server.errors import NotFound
+from dipeo_server.runtime.keys import IdempotencyKeys, keyed_answer
 from dipeo_server.runtime.logbook import LogBook
 
 
@@ -55,3 +57,33 @@ class Deletions:
         """Wait until what it had running has been stopped: that does not take long."""
         while self._is_served(execution_id):
             await self._awaited.setdefault(execution_id, asyncio.Event()).wait()
+
+
+class CheckpointDeletions:
+    """Deletes checkpoints from the store: each key once."""
+
+    def __init__(self, store: StateStore, clock: Clock, keys: IdempotencyKeys) -> None:
+        self._store = store
+        self._clock = clock
+        self._keys = keys
+
+    async def delete(
+        self,
+        execution_id: ExecutionID,
+        choice: CheckpointChoice,
+        key: IdempotencyKey | None = None,
+    ) -> Accepted:
+        """Forget checkpoints of an execution. Raises NotFound, StorageError."""
+
+        async def forget() -> Accepted:
+            summary = await self._store.summary(execution_id)
+            if summary is None:
+                raise NotFound(f"There is no execution {execution_id!r}.")
+            now, tail = self._clock.now(), summary.last_seq
+            answer = None if key is None else keyed_answer(key, tail, now)
+            count = await self._store.delete_checkpoints(
+                execution_id, choice, now=now, answer=answer
+            )
+            return Accepted(execution_id, tail, deleted=count)
+
+        return await self._keys.answer(key, forget)

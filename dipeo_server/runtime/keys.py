@@ -84,7 +84,10 @@ class IdempotencyKeys:
         if stored is None:
             return None
         check_same_request(stored, key)
-        return Accepted(stored.execution_id, Seq(int(stored.answer["sequence"])), is_repeat=True)
+        sequence, deleted = stored.answer["sequence"], stored.answer.get("deleted", 0)
+        return Accepted(
+            stored.execution_id, Seq(int(sequence)), is_repeat=True, deleted=int(deleted)
+        )
 
     @asynccontextmanager
     async def _held(self, key: IdempotencyKey) -> AsyncIterator[None]:

@@ -10,7 +10,6 @@ from functools import partial
 
 import structlog
 
-from dipeo_server.domains.execution.checkpoint_store import CheckpointStore
 from dipeo_server.domains.execution.context import Services
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import Recorded
@@ -39,7 +38,7 @@ from dipeo_server.domains.execution.state import ExecutionState, ExecutionView, 
 from dipeo_server.errors import InvalidState, NotFound, StorageError, Unavailable
 from dipeo_server.runtime.actor import ExecutionActor
 from dipeo_server.runtime.bodies import Bodies
-from dipeo_server.runtime.deleting import Deletions
+from dipeo_server.runtime.deleting import CheckpointDeletions, Deletions
 from dipeo_server.runtime.ended import EndedExecutions, EndedViews
 from dipeo_server.runtime.family import Family
 from dipeo_server.runtime.feed import EventFeed
@@ -99,6 +98,8 @@ class LocalRunner:
         self._feeds: dict[ExecutionID, EventFeed] = {}
         self._ended = EndedViews()
         self._keys = IdempotencyKeys(store, ports.clock)
+        self.checkpoints = store.checkpoints
+        self.delete_checkpoints = CheckpointDeletions(store, ports.clock, self._keys).delete
         self._forks = Forks(store, ports.clock, self._take_in)
         self._left = EndedExecutions(store, self._not_served)
         self._deletions = Deletions(
@@ -230,11 +231,6 @@ class LocalRunner:
         """The state behind an event; None for an unknown id."""
         machine = await load(self._store, execution_id, upto=upto)
         return machine.state if machine.last_seq else None
-
-    @property
-    def checkpoints(self) -> CheckpointStore:
-        """Where the states of executions are kept."""
-        return self._store.checkpoints
 
     async def list_executions(self, query: ExecutionQuery) -> ExecutionPage:
         """One page of executions, newest first."""

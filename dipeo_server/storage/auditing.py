@@ -43,6 +43,11 @@ def keyed_row(execution_id: ExecutionID, keyed: KeyedAnswer, target: str | None 
     return KeyedRow(answer_row(execution_id, keyed), entry)
 
 
+def counted(keyed: KeyedAnswer, deleted: int) -> KeyedAnswer:
+    """The answer of a deletion, now that it is known how much was deleted."""
+    return replace(keyed, answer={**keyed.answer, "deleted": deleted})
+
+
 def entry_about(used: Idempotency, target: str | None) -> AuditEntry | None:
     """What the audit tells of a mutation; it was about `target` where it named nothing."""
     entry = used.entry

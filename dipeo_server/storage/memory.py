@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from dipeo_server.domains.execution.checkpoint import TakenCheckpoint
+from dipeo_server.domains.execution.checkpoint_store import CheckpointChoice
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import (
@@ -19,7 +20,7 @@ from dipeo_server.domains.execution.ports import (
     LogRecord,
 )
 from dipeo_server.errors import DipeoError
-from dipeo_server.storage.auditing import entry_about
+from dipeo_server.storage.auditing import counted, entry_about
 from dipeo_server.storage.blobs import MemoryBlobs
 from dipeo_server.storage.memory_access import MemoryAccess
 from dipeo_server.storage.memory_checkpoints import MemoryCheckpoints
@@ -149,6 +150,24 @@ class MemoryStore:
                 kept.pop(each, None)
         self.commits += 1
         return gone
+
+    async def delete_checkpoints(
+        self,
+        execution_id: ExecutionID,
+        choice: CheckpointChoice,
+        *,
+        now: datetime,
+        answer: KeyedAnswer | None = None,
+    ) -> int:
+        """Forget checkpoints, and keep the answer with it; gives how many."""
+        self._check_open()
+        if answer is not None:
+            self._check_unused([answer], now)
+        deleted = self.checkpoints.forget(execution_id, choice)
+        if answer is not None:
+            self._keep_answers(execution_id, [counted(answer, deleted)])
+        self.commits += 1
+        return deleted
 
     def _family(self, execution_id: ExecutionID) -> list[Kin]:
         """The execution and the runs of all sub-diagrams below it, itself first."""

@@ -9,7 +9,7 @@ from dipeo_server.domains.execution.checkpoint import (
     StoredCheckpoint,
     TakenCheckpoint,
 )
-from dipeo_server.domains.execution.checkpoint_store import KEPT_MAX
+from dipeo_server.domains.execution.checkpoint_store import KEPT_MAX, CheckpointChoice
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import ExecutionSummary
 from dipeo_server.storage.lineage import SEQ_MAX
@@ -74,6 +74,14 @@ class MemoryCheckpoints:
         if await self.find(execution_id, at) is None:
             raise no_checkpoint(execution_id, at)
         self._forgotten.add((execution_id, at))
+
+    def forget(self, execution_id: ExecutionID, choice: CheckpointChoice) -> int:
+        """Forget the chosen ones that are there; gives how many those were."""
+        if choice.places is None:
+            return self._forget(execution_id, choice.keep)
+        there = {each.at for each in self._kept(execution_id)}.intersection(choice.places)
+        self._forgotten.update((execution_id, at) for at in there)
+        return len(there)
 
     async def prune(self, execution_id: ExecutionID, *, keep: int = 0) -> int:
         """Forget all but the newest `keep`; gives how many those were."""

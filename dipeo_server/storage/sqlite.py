@@ -17,6 +17,7 @@ import structlog
 from aiosqlite import Connection
 
 from dipeo_server.domains.execution.checkpoint import TakenCheckpoint
+from dipeo_server.domains.execution.checkpoint_store import CheckpointChoice
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import (
@@ -37,7 +38,7 @@ from dipeo_server.storage.checkpoints import SQLiteCheckpoints, checkpoint_row
 from dipeo_server.storage.codec import EventCodec, stamp
 from dipeo_server.storage.damage import Quarantine, damage_of, damaged_ends, decoded, is_damage
 from dipeo_server.storage.database import make_private, open_for_reading, open_for_writing
-from dipeo_server.storage.deleting import Deletion
+from dipeo_server.storage.deleting import CheckpointDeletion, Deletion
 from dipeo_server.storage.diagrams import SQLiteDiagrams
 from dipeo_server.storage.line_buffer import LineBuffer
 from dipeo_server.storage.lineage import Lineage, lineage_of
@@ -215,6 +216,20 @@ class SQLiteStore:
         for gone in deletion.gone:
             self._lineages.pop(gone, None)
         return deletion.gone
+
+    async def delete_checkpoints(
+        self,
+        execution_id: ExecutionID,
+        choice: CheckpointChoice,
+        *,
+        now: datetime,
+        answer: KeyedAnswer | None = None,
+    ) -> int:
+        """Forget checkpoints, and keep the answer in the same transaction; gives how many."""
+        self._check_open()
+        deletion = CheckpointDeletion(execution_id, choice, answer, self._sql, stamp(now))
+        await self._writer.commit(deletion.run)
+        return deletion.deleted
 
     async def append_logs(self, execution_id: ExecutionID, lines: Sequence[LogRecord]) -> None:
         """Take log lines; they are written with the next commit, or soon."""

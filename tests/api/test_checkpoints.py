@@ -166,8 +166,8 @@ async def test_decisions_of_people_are_kept(live: Live) -> None:
 
 # --- deleting them --------------------------------------------------------------------------------
 
-DELETE = """mutation ($id: ID!, $ids: [ID!], $keep: Int) {
-  deleteCheckpoints(executionId: $id, ids: $ids, keep: $keep) {
+DELETE = """mutation ($id: ID!, $ids: [ID!], $keep: Int, $key: String) {
+  deleteCheckpoints(executionId: $id, ids: $ids, keep: $keep, idempotencyKey: $key) {
     deletedCount errors { __typename code message field } } }"""
 PAST = """query ($id: ID!, $at: Sequence!) { execution(id: $id) { stateAt(sequence: $at) {
   status lastSequence variables
@@ -201,6 +201,26 @@ async def test_deleting_checkpoints_changes_nothing_but_time(live: Live) -> None
     assert (await listed(live, run))["checkpoints"]["totalCount"] == 0
     assert await events(live, run) == told
     assert await every_moment(live, run) == before
+
+
+async def test_repeating_a_deletion_by_its_key_deletes_nothing_more(live: Live) -> None:
+    """G3"""
+    run = await paused(live, CHAIN, checkpointPolicy={"triggers": ["EVERY_STEP"]})
+    await save(live, run)
+    first = await deleted(live, run, keep=0, key="once")
+    assert first == {"deletedCount": 1, "errors": []}
+    await done(live, "resumeExecution", id=run)
+    await live.follow(run)
+    assert await deleted(live, run, keep=0, key="once") == first
+    assert (await listed(live, run))["checkpoints"]["totalCount"] == 3
+    others: list[dict[str, Any]] = [{"keep": 1}, {"ids": []}, {}]
+    for other in others:
+        [error] = (await deleted(live, run, **other, key="once"))["errors"]
+        assert error["code"] == "IDEMPOTENCY_MISMATCH"
+    await live.data(f'mutation {{ deleteExecution(id: "{run}") {{ deletedId }} }}')
+    assert await deleted(live, run, keep=0, key="once") == first
+    [error] = (await deleted(live, run, keep=0, key="other"))["errors"]
+    assert error["code"] == "NOT_FOUND"
 
 
 async def test_a_run_whose_checkpoints_were_deleted_goes_on_and_takes_more(live: Live) -> None:

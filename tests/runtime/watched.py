@@ -8,7 +8,7 @@ from datetime import datetime
 
 from dipeo_server.domains.execution.blobs import Blobs
 from dipeo_server.domains.execution.checkpoint import TakenCheckpoint
-from dipeo_server.domains.execution.checkpoint_store import CheckpointStore
+from dipeo_server.domains.execution.checkpoint_store import CheckpointChoice, CheckpointStore
 from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import (
@@ -121,6 +121,16 @@ class WatchedStore:
         self, execution_id: ExecutionID, *, now: datetime, answer: KeyedAnswer | None = None
     ) -> Sequence[ExecutionID]:
         return await self._store.delete(execution_id, now=now, answer=answer)
+
+    async def delete_checkpoints(
+        self,
+        execution_id: ExecutionID,
+        choice: CheckpointChoice,
+        *,
+        now: datetime,
+        answer: KeyedAnswer | None = None,
+    ) -> int:
+        return await self._store.delete_checkpoints(execution_id, choice, now=now, answer=answer)
 
     async def append_logs(self, execution_id: ExecutionID, lines: Sequence[LogRecord]) -> None:
         """Append lines, if that can be done."""

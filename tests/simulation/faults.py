@@ -14,7 +14,7 @@ from typing import Any
 
 from dipeo_server.domains.execution.blobs import BlobRef, Blobs
 from dipeo_server.domains.execution.checkpoint import TakenCheckpoint
-from dipeo_server.domains.execution.checkpoint_store import CheckpointStore
+from dipeo_server.domains.execution.checkpoint_store import CheckpointChoice, CheckpointStore
 from dipeo_server.domains.execution.envelope import Envelope
 from dipeo_server.domains.execution.events import (
     Event,
@@ -365,6 +365,19 @@ class FaultyStore:
     ) -> Sequence[ExecutionID]:
         """Nobody deletes anything in a simulation."""
         return await self._disk.store.delete(execution_id, now=now, answer=answer)
+
+    async def delete_checkpoints(
+        self,
+        execution_id: ExecutionID,
+        choice: CheckpointChoice,
+        *,
+        now: datetime,
+        answer: KeyedAnswer | None = None,
+    ) -> int:
+        """Nobody deletes anything in a simulation."""
+        return await self._disk.store.delete_checkpoints(
+            execution_id, choice, now=now, answer=answer
+        )
 
     async def append_logs(self, execution_id: ExecutionID, lines: Sequence[LogRecord]) -> None:
         """Keep lines, if all goes well."""

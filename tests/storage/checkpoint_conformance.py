@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from dipeo_server.domains.execution.checkpoint import StoredCheckpoint
-from dipeo_server.domains.execution.checkpoint_store import KEPT_MAX
+from dipeo_server.domains.execution.checkpoint_store import KEPT_MAX, CheckpointChoice
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
 from dipeo_server.domains.execution.ports import StateStore
 from dipeo_server.domains.execution.status import ExecutionStatus
-from dipeo_server.errors import ConcurrentAppend, NotFound
-from tests.storage.records import ONE, TWO, events, extend, row, taken
+from dipeo_server.errors import ConcurrentAppend, IdempotencyMismatch, NotFound
+from tests.storage.records import NOON, ONE, TWO, events, extend, keyed, row, taken
 
 
 async def chain(store: StateStore, execution_id: ExecutionID = ONE) -> None:
@@ -71,6 +71,37 @@ class Checkpoints:
         with pytest.raises(ConcurrentAppend):
             await chain(store)
         assert await places(store) == []
+
+    @pytest.mark.parametrize(
+        "choice, left",
+        [
+            (CheckpointChoice((Seq(1), Seq(5))), [2, 3, 6]),
+            (CheckpointChoice((Seq(3), Seq(3), Seq(4), Seq(99))), [1, 2, 5, 6]),
+            (CheckpointChoice(()), [1, 2, 3, 5, 6]),
+            (CheckpointChoice(keep=2), [5, 6]),
+            (CheckpointChoice(), []),
+        ],
+    )
+    async def test_those_that_are_chosen_are_deleted_and_counted_in_the_answer(
+        self, store: StateStore, choice: CheckpointChoice, left: list[int]
+    ) -> None:
+        """G3: the key is stored with the deletion."""
+        await chain(store)
+        count = await store.delete_checkpoints(ONE, choice, now=NOON, answer=keyed("go"))
+        assert (count, await places(store)) == (5 - len(left), left)
+        answer = await store.find_answer("anna", "go", now=NOON)
+        assert answer is not None
+        assert (answer.execution_id, answer.answer["deleted"]) == (ONE, count)
+        assert await store.delete_checkpoints(ONE, choice, now=NOON) == 0
+
+    async def test_with_a_key_that_is_in_use_none_is_deleted(self, store: StateStore) -> None:
+        """G3"""
+        await chain(store)
+        await extend(store, TWO, 1, keys=[keyed("go")])
+        for choice in (CheckpointChoice(), CheckpointChoice((Seq(3),))):
+            with pytest.raises(IdempotencyMismatch):
+                await store.delete_checkpoints(ONE, choice, now=NOON, answer=keyed("go"))
+        assert await places(store) == [1, 2, 3, 5, 6]
 
     async def test_checkpoints_are_listed_in_order(self, store: StateStore) -> None:
         await chain(store)

@@ -213,7 +213,7 @@ class CheckpointSaved(ExecutionEvent):
 
 @object_type
 class CheckpointFailed(ExecutionEvent):
-    """A checkpoint could not be taken; the run goes on without it, and loses nothing but time."""
+    """A checkpoint could not be taken; what that does to the run, its `checkpointFailure` said."""
 
     trigger: CheckpointTrigger = strawberry.field(description="What it should have been taken for.")
     message: str = strawberry.field(description="Why.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from dipeo_server.domains.execution.checkpoint import Checkpoint, StoredCheckpoint
@@ -10,6 +11,14 @@ from dipeo_server.domains.execution.ids import ExecutionID, Seq
 
 KEPT_MAX: Final = 1_000
 """Of one execution: as newer ones come, the oldest are forgotten (a few late, twenty at once)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointChoice:
+    """Some checkpoints of an execution: those at `places`, or all but the newest `keep`."""
+
+    places: tuple[Seq, ...] | None = None
+    keep: int = 0
 
 
 class CheckpointStore(Protocol):

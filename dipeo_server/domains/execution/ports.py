@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol
 from dipeo_server.domains.access.audit import AuditEntry
 from dipeo_server.domains.execution.blobs import Blobs
 from dipeo_server.domains.execution.checkpoint import TakenCheckpoint
-from dipeo_server.domains.execution.checkpoint_store import CheckpointStore
-from dipeo_server.domains.execution.events import Event, Recorded
+from dipeo_server.domains.execution.checkpoint_store import CheckpointChoice, CheckpointStore
+from dipeo_server.domains.execution.events import Recorded
 from dipeo_server.domains.execution.ids import ExecutionID, NodeRun, Seq
 from dipeo_server.domains.execution.output import TokenUsage
 from dipeo_server.domains.execution.secret_references import SecretText
@@ -365,6 +365,20 @@ class StateStore(Protocol):
         """
         ...
 
+    async def delete_checkpoints(
+        self,
+        execution_id: ExecutionID,
+        choice: CheckpointChoice,
+        *,
+        now: datetime,
+        answer: KeyedAnswer | None = None,
+    ) -> int:
+        """Forget checkpoints; gives how many, which is kept in the answer as `deleted`.
+
+        Raises IdempotencyMismatch if the answer's key is in use; then none was.
+        """
+        ...
+
     async def append_logs(self, execution_id: ExecutionID, lines: Sequence[LogRecord]) -> None:
         """Store log lines (their `cursor` is given here); not durable before the next commit."""
         ...
@@ -383,14 +397,3 @@ class StateStore(Protocol):
     async def close(self) -> None:
         """Finish what is queued, then release everything."""
         ...
-
-
-class EventSource(Protocol):
-    """Live reading of one execution's log."""
-
-    def events(self, execution_id: ExecutionID, *, after: Seq = Seq(0)) -> AsyncIterator[Recorded]:
-        """(after, now], then live; ends behind the terminal event. Without gap or duplicate."""
-        ...
-
-
-Emit = Callable[[Event], Awaitable[None]]

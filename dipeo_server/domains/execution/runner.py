@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from dipeo_server.domains.access.audit import Attempt
 from dipeo_server.domains.diagram.executable import ExecutableDiagram
 from dipeo_server.domains.execution.checkpoint import CheckpointPolicy, CheckpointSettings
-from dipeo_server.domains.execution.checkpoint_store import CheckpointStore
+from dipeo_server.domains.execution.checkpoint_store import CheckpointChoice, CheckpointStore
 from dipeo_server.domains.execution.events import (
     Breakpoint,
     Budget,
@@ -111,12 +111,14 @@ class IdempotencyKey:
 class Accepted:
     """What was committed: the execution and its last sequence behind the mutation.
 
-    `is_repeat`: this key was answered before, and nothing was done again.
+    `is_repeat`: this key was answered before, and nothing was done again. `deleted`: how many
+    checkpoints are gone by it.
     """
 
     execution_id: ExecutionID
     sequence: Seq
     is_repeat: bool = False
+    deleted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,18 @@ class Runner(Protocol):
 
         Raises NotFound, InvalidState (it runs, is somebody's child, or forks go on from it),
         IdempotencyMismatch, StorageFull.
+        """
+        ...
+
+    async def delete_checkpoints(
+        self,
+        execution_id: ExecutionID,
+        choice: CheckpointChoice,
+        key: IdempotencyKey | None = None,
+    ) -> Accepted:
+        """Forget checkpoints of an execution; those that are gone already are no matter.
+
+        Raises NotFound, IdempotencyMismatch, StorageFull.
         """
         ...
 
