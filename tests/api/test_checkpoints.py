@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dipeo_server.domains.execution.checkpoint import checkpoint_id
 from dipeo_server.domains.execution.ids import ExecutionID, Seq
-from tests.api.serving import Live
+from tests.api.guarded import guarded
+from tests.api.serving import RUN, Live
 from tests.api.steering import CHAIN, GATES, ahead, done, paused
 
 CHECKPOINT = "id sequence trigger contentHash graphHash nextNode sizeBytes createdAt"
@@ -221,6 +223,21 @@ async def test_repeating_a_deletion_by_its_key_deletes_nothing_more(live: Live) 
     assert await deleted(live, run, keep=0, key="once") == first
     [error] = (await deleted(live, run, keep=0, key="other"))["errors"]
     assert error["code"] == "NOT_FOUND"
+
+
+@pytest.mark.parametrize("kind", ["memory:", "sqlite:"])
+async def test_whoever_deletes_checkpoints_is_in_the_audit_once(base_dir: Path, kind: str) -> None:
+    store = kind if kind == "memory:" else f"sqlite:{base_dir / 'runs.db'}"
+    async with guarded(base_dir, store=store) as server:
+        ann = await server.somebody("author", "ann")
+        source = {"inline": {"name": "x", "content": CHAIN, "format": "LIGHT"}}
+        run = (await ann.data(RUN, input={"source": source}))["runDiagram"]["execution"]["id"]
+        for _ in range(2):
+            payload = (await ann.data(DELETE, id=run, keep=0, key="once"))["deleteCheckpoints"]
+            assert payload["errors"] == []
+        _, told = await server.audit()
+    assert (told["who"], told["did"], told["to"]) == ("ann", "deleteCheckpoints", run)
+    assert (told["key"], told["came"]) == ("once", "DONE")
 
 
 async def test_a_run_whose_checkpoints_were_deleted_goes_on_and_takes_more(live: Live) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dipeo_server.domains.execution.checkpoint import (
+    CheckpointFailurePolicy,
     CheckpointPolicy,
     CheckpointScore,
     CheckpointSettings,
@@ -48,8 +49,10 @@ async def child_of(running: World, parent: ExecutionID) -> ExecutionID:
 async def test_sub_diagrams_are_kept_by_the_policy_of_their_parent(
     policy: CheckpointPolicy, expected: list[CheckpointTrigger]
 ) -> None:
-    """004-46: and so are those of theirs."""
-    settings = CheckpointSettings(CheckpointScore(threshold=7.0), deltas_max=3)
+    """004-46, 004-W12: and so are those of theirs."""
+    settings = CheckpointSettings(
+        CheckpointScore(threshold=7.0), deltas_max=3, on_failure=CheckpointFailurePolicy.PAUSE
+    )
     deeds = {"a": runs("outer"), "middle": runs("inner")}
     async with world(MemoryStore(), deeds, children=CHILDREN) as running:
         id_ = await running.start("s -> a -> e", checkpoints=policy, checkpointing=settings)
