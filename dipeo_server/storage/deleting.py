@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from dipeo_server.domains.execution.checkpoint_store import CheckpointChoice
 from dipeo_server.domains.execution.ids import ExecutionID
@@ -14,6 +15,15 @@ from dipeo_server.storage.auditing import KeyedRow, counted, keyed_row
 from dipeo_server.storage.queries import load_queries
 from dipeo_server.storage.refusals import Kin, check_deletable
 from dipeo_server.storage.writer import BatchConnection
+
+_DELETING: Final = (
+    "delete_lines",
+    "delete_checkpoints",
+    "delete_events",
+    "delete_executions",
+    "unmark",
+)
+_SQL: Final = {**load_queries("pruning.sql"), **load_queries("deleting.sql")}
 
 
 @dataclass(slots=True)
@@ -32,18 +42,14 @@ class Deletion:
 
     def run(self, connection: BatchConnection) -> None:
         """Delete everything. Raises NotFound, InvalidState, IdempotencyMismatch, sqlite3.Error."""
-        sql = load_queries("deleting.sql")
-        rows = connection.execute(sql["family"], (self.execution_id,)).fetchall()
+        rows = connection.execute(_SQL["family_of"], (self.execution_id,)).fetchall()
         family = [Kin(row[1], ExecutionStatus(row[2]), row[3]) for row in rows]
-        check_deletable(self.execution_id, family, _forks(connection, sql["forks_of"], family))
+        check_deletable(self.execution_id, family, _forks(connection, family))
         if self.answer is not None:
             self.answer.insert(connection, self.sql, self.now)
-        for position, execution_id, *_ in rows:
-            connection.execute(sql["mark"], (position,))
-            connection.execute(sql["delete_lines"], (execution_id,))
-            for name in ("delete_checkpoints", "delete_events", "delete_execution"):
-                connection.execute(sql[name], (position,))
-        connection.execute(sql["unmark"])
+        connection.executemany(_SQL["mark"], [(row[0],) for row in rows])
+        for name in _DELETING:
+            connection.execute(_SQL[name])
         self.gone = [ExecutionID(kin.id) for kin in family]
 
 
@@ -76,5 +82,5 @@ class CheckpointDeletion:
             keyed_row(self.execution_id, told).insert(connection, self.sql, self.now)
 
 
-def _forks(connection: sqlite3.Connection, query: str, family: Sequence[Kin]) -> list[str]:
-    return [row[0] for kin in family for row in connection.execute(query, (kin.id,))]
+def _forks(connection: sqlite3.Connection, family: Sequence[Kin]) -> list[str]:
+    return [row[0] for kin in family for row in connection.execute(_SQL["forks_of"], (kin.id,))]

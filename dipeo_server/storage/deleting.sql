@@ -1,4 +1,4 @@
--- name: family
+-- name: family_of
 -- An execution that is nobody's child, or whose parent has gone, and the runs of all sub-diagrams below.
 WITH RECURSIVE family (position, id, status, parent_id) AS (
     SELECT position, id, status, CASE WHEN parent_id IS NOT fork_of THEN parent_id END
@@ -12,21 +12,3 @@ FROM family ORDER BY position
 
 -- name: forks_of
 SELECT id FROM executions WHERE fork_of = ? ORDER BY position
-
--- name: mark
-INSERT INTO pruning (execution) VALUES (?)
-
--- name: delete_lines
-DELETE FROM log_lines WHERE execution_id = ?
-
--- name: delete_checkpoints
-DELETE FROM checkpoints WHERE execution = ?
-
--- name: delete_events
-DELETE FROM events WHERE execution = ?
-
--- name: delete_execution
-DELETE FROM executions WHERE position = ?
-
--- name: unmark
-DELETE FROM pruning
