@@ -15,7 +15,7 @@ from dipeo_server.cli.client import GraphQLClient
 from dipeo_server.cli.durations import iso_of, seconds_of
 from dipeo_server.cli.outcome import ExitCode, Unusable, tell
 from dipeo_server.cli.remote import Change, Document, Remote, Told, carry_out, change, given
-from dipeo_server.cli.report import write_json
+from dipeo_server.cli.report import write_json, write_lines
 from dipeo_server.cli.server_settings import settings_from
 from dipeo_server.domains.access.audit import Attempt
 from dipeo_server.domains.access.roles import Role
@@ -143,8 +143,7 @@ def _in_store(place: Place, work: Callable[[AccessKeeper], Awaitable[Told]]) -> 
     if place.as_json:
         write_json({**told.document, "error": None})
     else:
-        for line in told.lines:
-            print(line)  # noqa: T201 - what the command is for
+        write_lines(told.lines)
     return ExitCode.COMPLETED
 
 
