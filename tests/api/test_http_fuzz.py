@@ -266,11 +266,11 @@ async def test_of_many_requests_none_makes_it_fail_or_slow_or_large(stored: ASGI
     before = resident_bytes()  # What is kept of documents has reached its bounds.
     await fuzz(stored, range(100_000, 160_000))
     growth = resident_bytes() - before
-    medians = {number: await median_seconds(stored, number) for number in slowest}
+    # Each by what the machine is like at its time.
+    medians = {each: await median_seconds(stored, each) / slowness() for each in slowest}
     worst = max(medians, key=lambda number: medians[number])
-    bound = SECONDS_MAX * slowness()
     print(statuses, f"{growth:,} bytes more; request {worst}: {1e3 * medians[worst]:.1f} ms")
-    assert medians[worst] < bound, f"request {worst}: {asked(worst)}"
+    assert medians[worst] < SECONDS_MAX, f"request {worst}: {asked(worst)}"
     assert growth < GROWTH_BYTES_MAX
 
 
